@@ -1,0 +1,1 @@
+"""The coordinator: agent gateway, rounds, ledger, storage, operator API."""

@@ -1,0 +1,1 @@
+"""Aggregation interpreters: how a coordinator combines updates."""

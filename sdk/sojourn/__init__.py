@@ -1,0 +1,3 @@
+"""Sojourn: an edge-to-cloud federated privacy SDK."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,42 @@
+"""The documents that travel between author, coordinator, agent and registrar.
+
+Plain records and nothing else: what each means, which bytes are signed, and how identities are derived. Who may
+sign which is decided in `sojourn.crypto.trust`; what may run is decided in `sojourn.privacy.guard`.
+"""
+
+from sojourn.contracts.answers import Answer, AnswerPacket, Closure, Evaluation, Publication, Released
+from sojourn.contracts.identities import Entry, Role, Roster, Signed, key_id
+from sojourn.contracts.jobs import Bundle, Graph, Job, Phase, Plan, Port, ReleaseSpec, Scalar, StateTensor, UpdateSpec
+from sojourn.contracts.orders import BodyRef, Order
+from sojourn.contracts.runs import Occurrence, child_run, root_run
+from sojourn.contracts.suites import SUITE_1
+
+__all__ = [
+    "SUITE_1",
+    "Answer",
+    "AnswerPacket",
+    "BodyRef",
+    "Bundle",
+    "Closure",
+    "Entry",
+    "Evaluation",
+    "Graph",
+    "Job",
+    "Occurrence",
+    "Order",
+    "Phase",
+    "Plan",
+    "Port",
+    "Publication",
+    "ReleaseSpec",
+    "Released",
+    "Role",
+    "Roster",
+    "Scalar",
+    "Signed",
+    "StateTensor",
+    "UpdateSpec",
+    "child_run",
+    "key_id",
+    "root_run",
+]

@@ -1,0 +1,60 @@
+"""Every numeric bound of the system, named, with its unit. Decoders check these before they allocate.
+
+Bounds that a policy may tighten are tightened there; nothing loosens them at run time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# Documents, bytes.
+MAX_DOCUMENT_BYTES: Final = 1 * MIB  # a signed job, plan, roster, order, answer
+MAX_PROGRAM_BYTES: Final = 1 * MIB
+MAX_SNAPSHOT_BYTES: Final = 64 * MIB
+MAX_GRAPH_BYTES: Final = 256 * MIB
+MAX_BUNDLE_BYTES: Final = 512 * MIB
+MAX_BODY_BYTES: Final = 64 * 1024 * MIB
+
+# Sealing, bytes of plaintext per AEAD chunk (DESIGN.md section 7).
+SEAL_CHUNK_BYTES: Final = 256 * KIB
+MAX_SEAL_CHUNK_BYTES: Final = 1 * MIB
+
+# Blocks and tensors.
+BLOCK_PAYLOAD_BYTES: Final = 1 * MIB  # target size of one block's payload
+MAX_BLOCK_PAYLOAD_BYTES: Final = 16 * MIB
+MAX_TENSORS: Final = 65_536
+MAX_RANK: Final = 8
+MAX_TENSOR_ELEMENTS: Final = 1 << 36
+MAX_NAME_CHARS: Final = 256
+
+# Log streams, bytes.
+MAX_RECORD_BYTES: Final = 64 * MIB
+SEGMENT_BYTES: Final = 256 * MIB
+
+# Wire.
+MAX_FRAME_BYTES: Final = 2 * MIB  # one websocket message
+INITIAL_CREDIT_BYTES: Final = 8 * MIB  # per channel, before the receiver grants more
+MAX_CHANNELS: Final = 64  # open transfers of one connection
+MAX_HELD_ORDERS: Final = 4_096  # listed in one hello
+
+# Machine.
+MAX_FUEL: Final = 10**12  # instructions
+MAX_MEMORY_BYTES: Final = 1 << 34  # bytes of program values, by the machine's own table
+MAX_FRAMES: Final = 1_000
+MAX_INSTRUCTIONS: Final = 200_000  # of one program
+MAX_CONSTANTS: Final = 65_536
+
+# Time, milliseconds.
+MAX_CLOCK_SKEW_MS: Final = 5 * 60 * 1000
+LEASE_MARGIN_MS: Final = 500  # a holder stops committing this long before its lease ends
+MAX_ORDER_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
+
+# Rounds.
+MAX_PARTICIPANTS: Final = 100_000
+MAX_RELEASES: Final = 256  # of one answer
+
+# Journal of an agent's run: pure results are sealed once in this many pure effects (DESIGN.md section 4).
+SEAL_CADENCE_EFFECTS: Final = 8
