@@ -33,6 +33,7 @@ class Kind(IntEnum):
     ANSWER_PACKET = 0x030B
     DATASET = 0x030C
     CLOSURE = 0x030D
+    ORDER_PACKET = 0x030E
     # protection
     ENVELOPE = 0x0401
     ENROLMENT_TOKEN = 0x0402

@@ -7,7 +7,7 @@ sign which is decided in `sojourn.crypto.trust`; what may run is decided in `soj
 from sojourn.contracts.answers import Answer, AnswerPacket, Closure, Evaluation, Publication, Released
 from sojourn.contracts.identities import Entry, Role, Roster, Signed, key_id
 from sojourn.contracts.jobs import Bundle, Graph, Job, Phase, Plan, Port, ReleaseSpec, Scalar, StateTensor, UpdateSpec
-from sojourn.contracts.orders import BodyRef, Order
+from sojourn.contracts.orders import BodyRef, Order, OrderPacket
 from sojourn.contracts.runs import Occurrence, child_run, root_run
 from sojourn.contracts.suites import SUITE_1
 
@@ -24,6 +24,7 @@ __all__ = [
     "Job",
     "Occurrence",
     "Order",
+    "OrderPacket",
     "Phase",
     "Plan",
     "Port",

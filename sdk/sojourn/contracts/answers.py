@@ -52,11 +52,15 @@ class Answer(Record):
 
 
 class AnswerPacket(Record):
-    """What an agent seals to the coordinator: the signed answer, and the reference to its sealed body if any."""
+    """What an agent seals to the coordinator: the signed answer, its body's reference if any, and the content key."""
 
     KIND: ClassVar[int] = Kind.ANSWER_PACKET
     answer: bytes  # Signed(Answer)
     body: BodyRef | None
+    key: bytes  # 32 bytes; empty without a body
+
+    def __repr__(self) -> str:
+        return f"AnswerPacket({len(self.answer)} bytes, {self.body!r}, key …)"
 
 
 class Closure(Record):

@@ -6,28 +6,23 @@ from typing import ClassVar
 
 from sojourn.codec import Kind, Record
 
-__all__ = ["BodyRef", "Order"]
+__all__ = ["BodyRef", "Order", "OrderPacket"]
 
 
 class BodyRef(Record):
-    """A body that was sealed once under a content key; whoever holds this reference can fetch and open it.
+    """A body that was sealed once under a content key. The key travels beside the reference, inside an envelope.
 
     Attributes:
         id: SHA-256 of the sealed bytes, the name under which it is fetched.
         length: sealed bytes.
-        key: content key, 32 bytes; so a reference itself travels only inside an envelope.
         digest: SHA-256 of the plain bytes.
         plain: plain bytes.
     """
 
     id: bytes
     length: int
-    key: bytes
     digest: bytes
     plain: int
-
-    def __repr__(self) -> str:
-        return f"BodyRef(id={self.id.hex()[:12]}, length={self.length}, key=…)"
 
 
 class Order(Record):
@@ -53,3 +48,18 @@ class Order(Record):
     bundle: BodyRef
     weights: BodyRef  # stream of weight blocks
     weights_root: bytes
+
+
+class OrderPacket(Record):
+    """What is sealed to the agent: the signed order, and the content keys of its two bodies (32 bytes each).
+
+    Keys stand outside the order so that the order itself can be shown in a provenance export.
+    """
+
+    KIND: ClassVar[int] = Kind.ORDER_PACKET
+    order: bytes  # Signed(Order)
+    bundle_key: bytes
+    weights_key: bytes
+
+    def __repr__(self) -> str:
+        return f"OrderPacket({len(self.order)} bytes, keys …)"
