@@ -9,9 +9,9 @@ Rules of this package:
 * Signatures and hashes are over the exact bytes that were received, never over a re-encoding.
 """
 
+from sojourn.codec.hashing import DIGEST_BYTES, digest, digest_parts, hexdigest
 from sojourn.codec.kinds import Kind
 from sojourn.codec.records import HEADER_BYTES, Record, decode, encode, header_of
-from sojourn.codec.hashing import DIGEST_BYTES, digest, digest_parts, hexdigest
 
 __all__ = [
     "DIGEST_BYTES",

@@ -11,7 +11,7 @@ from sojourn.contracts.orders import BodyRef
 __all__ = ["Answer", "AnswerPacket", "Closure", "Evaluation", "Publication", "Released"]
 
 
-class Released(Record):
+class Released(Record, frozen=True):
     """One release that the agent's host made: what, by which mechanism, under which policy, and on whose trust.
 
     `claim` is `private` where noise was added, `trusted-plan` where the value was only clipped or bounded and the
@@ -29,7 +29,7 @@ class Released(Record):
     policy: bytes  # digest of the owner's policy file
 
 
-class Answer(Record):
+class Answer(Record, frozen=True):
     """Signed by the agent: how a run ended and what was released on the way."""
 
     KIND: ClassVar[int] = Kind.ANSWER
@@ -51,7 +51,7 @@ class Answer(Record):
     issued_ms: int
 
 
-class AnswerPacket(Record):
+class AnswerPacket(Record, frozen=True):
     """What an agent seals to the coordinator: the signed answer, its body's reference if any, and the content key."""
 
     KIND: ClassVar[int] = Kind.ANSWER_PACKET
@@ -63,7 +63,7 @@ class AnswerPacket(Record):
         return f"AnswerPacket({len(self.answer)} bytes, {self.body!r}, key …)"
 
 
-class Closure(Record):
+class Closure(Record, frozen=True):
     """Signed by the coordinator when a phase closes: the frozen participants and the answers that count."""
 
     KIND: ClassVar[int] = Kind.CLOSURE
@@ -77,7 +77,7 @@ class Closure(Record):
     answers: tuple[tuple[bytes, bytes], ...]  # (key id, SHA-256 of the exact signed answer), sorted
 
 
-class Publication(Record):
+class Publication(Record, frozen=True):
     """Signed by the coordinator: a model, the one before, and the closure it was folded from."""
 
     KIND: ClassVar[int] = Kind.PUBLICATION
@@ -93,7 +93,7 @@ class Publication(Record):
     weight: int  # sum of the integer weights
 
 
-class Evaluation(Record):
+class Evaluation(Record, frozen=True):
     """Signed by the coordinator: the plan's `evaluate` graph on the public held-out data."""
 
     KIND: ClassVar[int] = Kind.EVALUATION

@@ -16,7 +16,7 @@ def key_id(sign_key: bytes, seal_key: bytes) -> bytes:
     return digest_parts("key", sign_key, seal_key)
 
 
-class Signed(Record):
+class Signed(Record, frozen=True):
     """`payload` is a framed record; `signature` is over `b"sojourn/signed/v1\\0" + suite u16be + SHA-256(payload)`.
 
     The payload's own frame (kind and version) separates the domains: a job's signature is never a plan's.
@@ -29,7 +29,7 @@ class Signed(Record):
     signature: bytes  # 64 bytes under suite 1
 
 
-class Entry(Record):
+class Entry(Record, frozen=True):
     """One identity. Authors, coordinators and registrars stand in the roster; an agent's is signed by a registrar."""
 
     KIND: ClassVar[int] = Kind.ENTRY
@@ -48,7 +48,7 @@ class Entry(Record):
         return key_id(self.sign_key, self.seal_key)
 
 
-class Roster(Record):
+class Roster(Record, frozen=True):
     """What the root key signs: who is who, and who is so no longer. `version` only grows."""
 
     KIND: ClassVar[int] = Kind.ROSTER

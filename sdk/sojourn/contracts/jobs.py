@@ -11,7 +11,7 @@ __all__ = ["Bundle", "Graph", "Job", "Phase", "Plan", "Port", "ReleaseSpec", "Sc
 Scalar = bool | int | float | str
 
 
-class Port(Record):
+class Port(Record, frozen=True):
     """One input or output of a graph as a program sees it.
 
     `role` is `state` for a name that stands for the plan's whole state (one handle to named tensors; in the graph
@@ -25,7 +25,7 @@ class Port(Record):
     shape: tuple[int | None, ...]  # None is the batch axis; empty for a state or a scalar
 
 
-class Graph(Record):
+class Graph(Record, frozen=True):
     """One ONNX graph of a plan, pinned by the SHA-256 of its file."""
 
     name: str
@@ -34,7 +34,7 @@ class Graph(Record):
     outputs: tuple[Port, ...]
 
 
-class StateTensor(Record):
+class StateTensor(Record, frozen=True):
     """A tensor of the plan's state. `trained` ones are part of the update; the others stay on the agent."""
 
     name: str
@@ -43,7 +43,7 @@ class StateTensor(Record):
     trained: bool
 
 
-class Plan(Record):
+class Plan(Record, frozen=True):
     """The signed manifest of a bundle of graphs."""
 
     KIND: ClassVar[int] = Kind.PLAN
@@ -54,7 +54,7 @@ class Plan(Record):
     constants: dict[str, float]  # scalar graph inputs (float32, shape []) that the author fixes, e.g. the rate
 
 
-class UpdateSpec(Record):
+class UpdateSpec(Record, frozen=True):
     """The integer blocks of an update: q = round-half-even(w * clip(delta) / scale), 0 <= w <= max_weight.
 
     `clip` bounds the L2 norm of the whole update. `bound` is the largest |q| of a block's element.
@@ -66,7 +66,7 @@ class UpdateSpec(Record):
     max_weight: int
 
 
-class ReleaseSpec(Record):
+class ReleaseSpec(Record, frozen=True):
     """One release that an answer must hold, in this order. Parameters are public and fixed by the author.
 
     kind `update`: `name` is "update" and `update` is set. kind `count`: high. kinds `mean`, `sum`: low and high.
@@ -79,7 +79,7 @@ class ReleaseSpec(Record):
     update: UpdateSpec | None
 
 
-class Phase(Record):
+class Phase(Record, frozen=True):
     """A phase of `fleet.ask`: which entry runs at the agents, what they answer, and when the phase closes."""
 
     name: str
@@ -90,7 +90,7 @@ class Phase(Record):
     answer: tuple[ReleaseSpec, ...]
 
 
-class Job(Record):
+class Job(Record, frozen=True):
     """What an author wants done. Everything that decides what runs, and with which numbers, is in here."""
 
     KIND: ClassVar[int] = Kind.JOB
@@ -114,7 +114,7 @@ class Job(Record):
     nonce: bytes  # 16 bytes: two jobs are never the same bytes by accident
 
 
-class Bundle(Record):
+class Bundle(Record, frozen=True):
     """What an agent needs once per job: `program` and `plan` (signed), and `graph/<name>` files."""
 
     KIND: ClassVar[int] = Kind.BUNDLE

@@ -9,7 +9,7 @@ from sojourn.codec import Kind, Record
 __all__ = ["BodyRef", "Order", "OrderPacket"]
 
 
-class BodyRef(Record):
+class BodyRef(Record, frozen=True):
     """A body that was sealed once under a content key. The key travels beside the reference, inside an envelope.
 
     Attributes:
@@ -25,7 +25,7 @@ class BodyRef(Record):
     plain: int
 
 
-class Order(Record):
+class Order(Record, frozen=True):
     """Signed by the coordinator, sealed to one agent. It starts `entry` of the job's phase; it never holds frames."""
 
     KIND: ClassVar[int] = Kind.ORDER
@@ -50,7 +50,7 @@ class Order(Record):
     weights_root: bytes
 
 
-class OrderPacket(Record):
+class OrderPacket(Record, frozen=True):
     """What is sealed to the agent: the signed order, and the content keys of its two bodies (32 bytes each).
 
     Keys stand outside the order so that the order itself can be shown in a provenance export.
