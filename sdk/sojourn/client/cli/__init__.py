@@ -1,0 +1,43 @@
+"""`sojourn`: the command line of authors, registrars and operators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sojourn import __version__
+from sojourn.client.cli import jobs, programs, provenance, registrar, trust
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="sojourn",
+    help="Send programs to private data, and see where a model comes from.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(trust.app, name="trust")
+app.add_typer(registrar.app, name="registrar")
+app.add_typer(programs.app, name="program")
+app.add_typer(provenance.app, name="provenance")
+jobs.register(app)
+
+
+def _version(show: bool) -> None:  # noqa: FBT001
+    if show:
+        typer.echo(f"sojourn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Send programs to private data, and see where a model comes from.
+
+    Exit codes: 0 done, 1 error, 2 wrong usage, 3 the job failed or the chain does not hold, 130 interrupted.
+    """
