@@ -1,0 +1,55 @@
+# make demo        the main job on real data: five hospitals, one coordinator, real processes
+# make test        the tests
+# Each target does its own set-up in $(VENV). Needs Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?= 0
+CHAOS ?=
+OUTPUT ?= demo-output
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types arch bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Sojourn needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "installing Sojourn and what the demo needs (about a minute, 1 GB on disk)"
+	@$(PIP) --editable '.[coordinator,samples]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "installing Sojourn and the development tools (about a minute, 1 GB on disk)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## Train over five hospitals; CHAOS=1 kills machines on the way, SEED=n draws other splits
+	@$(BIN)/python samples/01_hospitals/demo.py --seed $(SEED) --output $(OUTPUT) $(if $(filter-out 0,$(CHAOS)),--chaos)
+
+test: $(VENV)/.dev ## Run the tests, with coverage by package
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+arch: $(VENV)/.dev ## The import contracts
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## Rounds by number of agents and size; last line is one JSON object
+	@$(BIN)/python tests/benchmarks/rounds.py
+
+clean: ## Remove the environment, caches and the demo's output
+	@rm -rf $(VENV) $(OUTPUT) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
