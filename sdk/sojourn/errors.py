@@ -20,6 +20,7 @@ __all__ = [
     "DecodeError",
     "EnrolmentRefused",
     "Expired",
+    "GraphFailed",
     "GraphRefused",
     "LogCorrupt",
     "MachineError",
@@ -32,6 +33,8 @@ __all__ = [
     "ProtocolError",
     "QuorumMissed",
     "Refusal",
+    "ReleaseConflict",
+    "ReleaseInvalid",
     "Replayed",
     "RolledBack",
     "SignatureInvalid",
@@ -118,6 +121,29 @@ class PlanMismatch(UsageError):
     """A plan's graph does not have the inputs, outputs, types or shapes that its manifest states."""
 
     code = "plan_mismatch"
+
+
+class ReleaseInvalid(UsageError):
+    """Public parameters of a release that no payload can satisfy. Nothing about a payload is ever raised."""
+
+    code = "release_invalid"
+
+
+class GraphFailed(UsageError):
+    """A graph did not run: inputs that are not what the plan states, or a failure inside the runtime.
+
+    The message holds names, types and shapes only. `detail` is the runtime's own text, which may hold values that
+    depend on private data: it belongs in the owner's log and nowhere else.
+
+    Attributes:
+        detail: private text of the runtime; empty where the inputs were refused.
+    """
+
+    code = "graph_failed"
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(message)
 
 
 class PeerError(SojournError):
@@ -260,6 +286,12 @@ class StoreError(SojournError):
     """Durable state that cannot be read or written."""
 
     code = "store"
+
+
+class ReleaseConflict(StoreError):
+    """A second, different output for an occurrence that was already released: a defect or an attack."""
+
+    code = "release_conflict"
 
 
 class LogCorrupt(StoreError):
