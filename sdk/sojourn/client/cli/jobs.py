@@ -115,7 +115,7 @@ def model(
     with operator(url, token_file, ca) as api:
         data, root = api.model(identity, round_)
     tensors = unpack(split_datoms(data), root=bytes.fromhex(root))
-    output.write_bytes(to_safetensors(tensors, {"sojourn.root": root, "sojourn.job": identity}))
+    output.write_bytes(to_safetensors(tensors, {"sojourn.root": root}))
     if as_json:
         print_json({"root": root, "path": str(output), "tensors": {n: list(t.shape) for n, t in tensors.items()}})
     else:
