@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -23,12 +24,12 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
-from fleet import BIN, Fleet, FleetError, call, free_ports  # noqa: E402
 from hospitals import baselines, data, job, report  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from sojourn.codec import hexdigest  # noqa: E402
 from sojourn.crypto import Identity  # noqa: E402
+from sojourn.testing.fleet import BIN, Fleet, FleetError, call, free_ports  # noqa: E402
 
 console = Console(stderr=True, highlight=False)
 AGENTS = data.HOSPITALS
@@ -124,8 +125,6 @@ class Demo:
     def train(self, fleet: Fleet) -> dict[str, Any]:
         """Submit the job as an operator would and follow it to its end."""
         command = [str(BIN / "sojourn"), "submit", str(self.work / "hospitals.submission"), "--follow", "--json"]
-        import os  # noqa: PLC0415
-
         child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **self.operator})
         out, _ = child.communicate()
         fleet.check()

@@ -15,15 +15,21 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Final, Self
 
-BIN = Path(sys.executable).parent
-POLL_S = 0.02
-STOP_S = 10.0
+from sojourn.errors import SojournError
+
+__all__ = ["BIN", "Fleet", "FleetError", "Process", "call", "free_ports"]
+
+BIN: Final = Path(sys.executable).parent
+POLL_S: Final = 0.02
+STOP_S: Final = 10.0
 
 
-class FleetError(RuntimeError):
-    """A command or process of the demo did not do what it should; the message has the end of its log."""
+class FleetError(SojournError):
+    """A command or process did not do what it should; the message has the end of its log."""
+
+    code = "fleet"
 
 
 def free_ports(count: int) -> list[int]:
@@ -85,7 +91,7 @@ class Process:
 
 
 class Fleet:
-    """The processes of one demo. A context manager: on leaving, everything it started has ended."""
+    """The processes of one scenario. A context manager: on leaving, everything it started has ended."""
 
     def __init__(self) -> None:
         self.processes: dict[str, Process] = {}
@@ -93,7 +99,7 @@ class Fleet:
         self._failure: str | None = None
         self._watch = threading.Thread(target=self._supervise, daemon=True)
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         self._watch.start()
         return self
 
