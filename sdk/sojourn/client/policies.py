@@ -49,7 +49,9 @@ def policy_class(name: str) -> type[Policy]:
     found = {point.name: point for point in entry_points(group="sojourn.policies")}
     if name not in found:
         have = ", ".join(sorted(found)) or "none"
-        raise ConfigError(f"no aggregation policy {name!r} is installed (found: {have}); install the package that has it")
+        raise ConfigError(
+            f"no aggregation policy {name!r} is installed (found: {have}); install the package that has it"
+        )
     loaded: type[Policy] = found[name].load()
     return loaded
 

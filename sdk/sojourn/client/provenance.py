@@ -376,5 +376,3 @@ class _Walk:
             for n, t in tensors.items()
         )
         _must(path.name, same, "is not the final model of this export")
-
-

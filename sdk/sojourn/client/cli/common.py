@@ -45,14 +45,16 @@ console: Final = Console(stderr=True, highlight=False)
 
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
 URL = Annotated[
-    str, typer.Option("--coordinator", envvar="SOJOURN_COORDINATOR", help="https://HOST:PORT of the operators' listener.")
+    str,
+    typer.Option("--coordinator", envvar="SOJOURN_COORDINATOR", help="https://HOST:PORT of the operators' listener."),
 ]
 TOKEN_FILE = Annotated[
     Path,
     typer.Option("--token-file", envvar="SOJOURN_TOKEN_FILE", help="File that holds the operator's bearer token."),
 ]
 CA = Annotated[
-    Path, typer.Option("--ca", envvar="SOJOURN_CA", help="PEM of the private certificate authority (trust init makes it).")
+    Path,
+    typer.Option("--ca", envvar="SOJOURN_CA", help="PEM of the private certificate authority (trust init makes it)."),
 ]
 
 P = ParamSpec("P")

@@ -108,7 +108,9 @@ def model(
     token_file: TOKEN_FILE,
     ca: CA,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path("model.safetensors"),
-    round_: Annotated[int | None, typer.Option("--round", help="Of which round; the last one published by default.")] = None,
+    round_: Annotated[
+        int | None, typer.Option("--round", help="Of which round; the last one published by default.")
+    ] = None,
     as_json: AS_JSON = False,
 ) -> None:
     """Fetch a published model as safetensors. Example: sojourn model 3f2a… -o model.safetensors"""
@@ -185,5 +187,3 @@ def round_table(rows: list[dict[str, Any]]) -> Table:
             f"{row['seconds']:.2f}",
         )
     return table
-
-
