@@ -21,10 +21,9 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from sojourn.errors import GraphRefused
 from sojourn.interpreters.operators import (
     CONTRIB_DOMAIN,
-    CONTRIB_OPERATORS,
     RANDOM_OPERATORS,
     STANDARD_DOMAINS,
-    standard_operators,
+    is_admitted,
 )
 from sojourn.limits import MAX_GRAPH_BYTES, MAX_RANK, MAX_TENSOR_ELEMENTS
 
@@ -142,8 +141,7 @@ def _check_node(where: str, node: NodeProto, local: set[tuple[str, str]]) -> Non
     what = f"node {node.name!r} ({node.op_type})"
     _check_domain(where, node.domain, what)
     domain = _standard(node.domain)
-    known = node.op_type in (CONTRIB_OPERATORS if domain == CONTRIB_DOMAIN else standard_operators())
-    if not known and (domain, node.op_type) not in local:
+    if not is_admitted(domain, node.op_type) and (domain, node.op_type) not in local:
         raise GraphRefused(f"{where}: {what} of domain {node.domain!r} is not an operator that is admitted here")
     random = node.op_type in RANDOM_OPERATORS or (
         node.op_type == "Dropout" and len(node.input) >= _RANDOM_DROPOUT_INPUTS and node.input[2] != ""

@@ -10,12 +10,11 @@ Rules of this module:
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 import onnx
 
-__all__ = ["CONTRIB_DOMAIN", "CONTRIB_OPERATORS", "RANDOM_OPERATORS", "STANDARD_DOMAINS", "standard_operators"]
+__all__ = ["CONTRIB_DOMAIN", "CONTRIB_OPERATORS", "RANDOM_OPERATORS", "STANDARD_DOMAINS", "is_admitted"]
 
 STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx"})
 """Two spellings of the standard domain."""
@@ -85,8 +84,13 @@ RANDOM_OPERATORS: Final = frozenset(
 )
 
 
-@cache
-def standard_operators() -> frozenset[str]:
-    """Names of all operators of the standard domain that this version of `onnx` knows."""
-    schemas = onnx.defs.get_all_schemas_with_history()
-    return frozenset(schema.name for schema in schemas if schema.domain in STANDARD_DOMAINS)
+def is_admitted(domain: str, operator: str) -> bool:
+    """Whether an operator of one of the two domains is on its list.
+
+    Args:
+        domain: `""` for the standard domain, or `CONTRIB_DOMAIN`.
+        operator: the operator's type.
+    """
+    if domain == CONTRIB_DOMAIN:
+        return operator in CONTRIB_OPERATORS
+    return bool(onnx.defs.has(operator))
