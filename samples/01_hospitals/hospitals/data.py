@@ -15,7 +15,6 @@ Rules of this module:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from sklearn.model_selection import train_test_split
 
 from hospitals.settings import ALPHA, HELD_OUT, HOSPITALS, MIN_OF_EACH_DIAGNOSIS, MIN_PATIENTS
 
-__all__ = ["FEATURES", "RANGES", "ClinicalRange", "Patients", "Study", "load_study", "scale", "write_npz"]
+__all__ = ["FEATURES", "HOSPITALS", "RANGES", "ClinicalRange", "Patients", "Study", "load", "scale"]
 
 MAX_DRAWS: Final = 10_000
 
@@ -108,7 +107,7 @@ class Study:
 
     Attributes:
         seed: what everything here is a function of.
-        hospitals: five, in the order of `HOSPITALS`.
+        hospitals: five, `hospital-1` to `hospital-5`.
         held_out: 140 patients of no hospital, public.
         pooled: all rows of the hospitals in one shuffled table. Only the central baseline sees it.
     """
@@ -130,10 +129,11 @@ def scale(raw: NDArray[np.float64]) -> NDArray[np.float32]:
     """
     low = np.array([entry.low for entry in RANGES])
     high = np.array([entry.high for entry in RANGES])
-    return ((raw - low) / (high - low) * 2.0 - 1.0).astype(np.float32)
+    scaled: NDArray[np.float32] = ((raw - low) / (high - low) * 2.0 - 1.0).astype(np.float32)
+    return scaled
 
 
-def load_study(seed: int) -> Study:
+def load(seed: int) -> Study:
     """The five hospitals and the held-out set of `seed` (0 … 2**32 - 1)."""
     table = load_breast_cancer()
     x = scale(table.data)
@@ -148,15 +148,10 @@ def load_study(seed: int) -> Study:
     shares = _draw_shares(random, training, y)
     return Study(
         seed=seed,
-        hospitals=tuple(take(name, share) for name, share in zip(HOSPITALS, shares, strict=True)),
+        hospitals=tuple(take(f"hospital-{k}", share) for k, share in enumerate(shares, 1)),
         held_out=take("held out", held_out),
         pooled=take("pooled", random.permutation(training)),
     )
-
-
-def write_npz(patients: Patients, path: Path) -> None:
-    """Write the file that `sojourn-agent data import` reads: arrays `x` and `y`."""
-    np.savez(path, x=patients.x, y=patients.y)
 
 
 def _draw_shares(
@@ -174,6 +169,6 @@ def _draw_shares(
 def _deal(random: np.random.Generator, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Cut shuffled `rows` into one piece for each hospital, with lengths in proportion to a Dirichlet draw."""
     shuffled = random.permutation(rows)
-    shares = random.dirichlet([ALPHA] * len(HOSPITALS))
+    shares = random.dirichlet([ALPHA] * HOSPITALS)
     cuts = np.rint(np.cumsum(shares)[:-1] * len(rows)).astype(np.int64)
     return list(np.split(shuffled, cuts))

@@ -21,11 +21,11 @@ from typing import Final
 
 import onnx
 from onnx import TensorProto, helper
+from sojourn.codec import decode, digest, encode
+from sojourn.contracts import SUITE_1, Graph, Plan, Port, StateTensor
 
 from hospitals.data import FEATURES
 from hospitals.settings import PENALTY, RATE
-from sojourn.codec import decode, digest, encode
-from sojourn.contracts import SUITE_1, Graph, Plan, Port, StateTensor
 
 __all__ = ["PLAN_FOLDER", "build_files", "evaluate_graph", "load_plan", "train_graph", "write_files"]
 
@@ -144,9 +144,7 @@ def _model(
     """A checked model as bytes, with only those constants that its nodes use."""
     used = {item for node in nodes for item in node.input}
     axes = {"first_axis": 0, "last_axis": 1}
-    constants = [
-        helper.make_tensor(key, TensorProto.INT64, [1], [axis]) for key, axis in axes.items() if key in used
-    ]
+    constants = [helper.make_tensor(key, TensorProto.INT64, [1], [axis]) for key, axis in axes.items() if key in used]
     graph = helper.make_graph(nodes, name, inputs, outputs, initializer=constants)
     model = helper.make_model(
         graph, producer_name="sojourn", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]

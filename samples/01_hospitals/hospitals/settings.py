@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 # The hospitals and what they hold.
-HOSPITALS: Final = ("Alder", "Birch", "Cedar", "Damson", "Elder")
+HOSPITALS: Final = 5
 HELD_OUT: Final = 140  # patients of no hospital, with the table's share of both diagnoses
 ALPHA: Final = 0.5  # of the Dirichlet draw: below 1, hospitals differ much in size and in diagnosis mix
 MIN_PATIENTS: Final = 24  # of one hospital; a draw that gives fewer is drawn again
