@@ -17,6 +17,8 @@ MAX_SNAPSHOT_BYTES: Final = 64 * MIB
 MAX_GRAPH_BYTES: Final = 256 * MIB
 MAX_BUNDLE_BYTES: Final = 512 * MIB
 MAX_BODY_BYTES: Final = 64 * 1024 * MIB
+MAX_ENVELOPE_BYTES: Final = MAX_DOCUMENT_BYTES + 16 * KIB  # a sealed document; fits one frame
+MAX_BUNDLE_GRAPHS: Final = 64  # of one plan
 
 # Sealing, bytes of plaintext per AEAD chunk (DESIGN.md section 7).
 SEAL_CHUNK_BYTES: Final = 256 * KIB
@@ -29,6 +31,9 @@ MAX_TENSORS: Final = 65_536
 MAX_RANK: Final = 8
 MAX_TENSOR_ELEMENTS: Final = 1 << 36
 MAX_NAME_CHARS: Final = 256
+MAX_MANIFEST_BYTES: Final = 16 * MIB
+MAX_META_ENTRIES: Final = 64  # of one manifest
+MAX_DATOM_BYTES: Final = MAX_BLOCK_PAYLOAD_BYTES + 64  # one encoded manifest, block or seal
 
 # Log streams, bytes.
 MAX_RECORD_BYTES: Final = 64 * MIB
@@ -39,6 +44,8 @@ MAX_FRAME_BYTES: Final = 2 * MIB  # one websocket message
 INITIAL_CREDIT_BYTES: Final = 8 * MIB  # per channel, before the receiver grants more
 MAX_CHANNELS: Final = 64  # open transfers of one connection
 MAX_HELD_ORDERS: Final = 4_096  # listed in one hello
+MAX_UNANSWERED_ORDERS: Final = 64  # delivered on one connection, neither accepted nor declined yet
+MAX_QUEUED_FRAMES: Final = 1_024  # waiting for a peer that does not read
 
 # Machine.
 MAX_FUEL: Final = 10**12  # instructions
@@ -51,9 +58,11 @@ MAX_CONSTANTS: Final = 65_536
 MAX_CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 LEASE_MARGIN_MS: Final = 500  # a holder stops committing this long before its lease ends
 MAX_ORDER_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
+MAX_ENVELOPE_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
 
 # Rounds.
 MAX_PARTICIPANTS: Final = 100_000
+MAX_PHASES: Final = 64  # of one job
 MAX_RELEASES: Final = 256  # of one answer
 
 # Journal of an agent's run: pure results are sealed once in this many pure effects (DESIGN.md section 4).

@@ -40,9 +40,18 @@ class Kind(IntEnum):
     ENROLMENT_REQUEST = 0x0403
     ENROLMENT_REPLY = 0x0404
     KEYSTORE = 0x0405
+    ENVELOPE_HEADER = 0x0406
+    SEALED_BODY = 0x0407
+    ROOT_KEYSTORE = 0x0408
+    AUTHORITY_KEYSTORE = 0x0409
+    ENROLMENT_PROOF = 0x040A
     # wire: one number for each message, in wire/messages.py
     WIRE = 0x0500
     # stores
     STREAM_META = 0x0601
     JOURNAL = 0x0602
     LEDGER = 0x0603
+    STREAM_DESCRIPTOR = 0x0604
+    TABLE = 0x0605
+    LOG_SEGMENT = 0x0606
+    LOG_MARK = 0x0607
