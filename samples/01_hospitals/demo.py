@@ -26,7 +26,6 @@ sys.path.insert(0, str(HERE))
 import numpy as np  # noqa: E402
 from hospitals import baselines, data, job, report  # noqa: E402
 from rich.console import Console  # noqa: E402
-
 from sojourn.codec import hexdigest  # noqa: E402
 from sojourn.crypto import Identity  # noqa: E402
 from sojourn.testing.fleet import BIN, Fleet, FleetError, call, free_ports  # noqa: E402
@@ -46,6 +45,10 @@ class Demo:
         self.split = data.load(seed)
         self.killed_at: dict[str, Any] = {}
 
+    @staticmethod
+    def _at(port: int) -> str:
+        return f"127.0.0.1:{port}"
+
     def names(self) -> list[str]:
         return [f"hospital-{k + 1}" for k in range(AGENTS)]
 
@@ -54,8 +57,15 @@ class Demo:
         call("sojourn", "trust", "init", self.trust)
         fleet.start(
             "registrar",
-            ["sojourn", "registrar", "serve", "--state", self.trust / "registrar"]
-            + ["--listen", f"127.0.0.1:{self.registrar_port}"],
+            [
+                "sojourn",
+                "registrar",
+                "serve",
+                "--state",
+                self.trust / "registrar",
+                "--listen",
+                self._at(self.registrar_port),
+            ],
             self.work / "registrar.log",
         )
         fleet.wait_for_port("registrar", self.registrar_port)
@@ -69,7 +79,7 @@ class Demo:
     def _enrol(self, k: int, author: str) -> None:
         name = self.names()[k]
         folder = self.work / name
-        url = f"wss://127.0.0.1:{self.registrar_port}"
+        url = f"wss://{self._at(self.registrar_port)}"
         token = call(
             "sojourn", "registrar", "token", "--state", self.trust / "registrar", "--name", name, "--url", url
         ).strip()
@@ -79,7 +89,9 @@ class Demo:
         np.savez(table, x=rows.x, y=rows.y)
         call("sojourn-agent", "data", "import", "--state", folder, "--stream", "patients", table)
         table.unlink()
-        (folder / "policy.toml").write_text(job.policy_toml(author, self.info.plan_digest.hex(), name), encoding="utf-8")
+        (folder / "policy.toml").write_text(
+            job.policy_toml(author, self.info.plan_digest.hex(), name), encoding="utf-8"
+        )
 
     def faults(self) -> dict[str, str]:
         """Where machines will die, drawn and printed."""
@@ -102,16 +114,24 @@ class Demo:
         faults = self.faults()
         fleet.start(
             "coordinator",
-            ["sojourn-coordinator", "run", "--state", self.state]
-            + ["--agents", f"127.0.0.1:{self.agent_port}", "--operators", f"127.0.0.1:{self.operator_port}"],
+            [
+                *("sojourn-coordinator", "run", "--state", self.state),
+                *("--agents", self._at(self.agent_port), "--operators", self._at(self.operator_port)),
+            ],
             self.work / "coordinator.log",
             _fault(faults, "coordinator"),
         )
         for name in self.names():
             fleet.start(
                 name,
-                ["sojourn-agent", "run", "--state", self.work / name]
-                + ["--coordinator", f"wss://127.0.0.1:{self.agent_port}"],
+                [
+                    "sojourn-agent",
+                    "run",
+                    "--state",
+                    self.work / name,
+                    "--coordinator",
+                    f"wss://{self._at(self.agent_port)}",
+                ],
                 self.work / f"{name}.log",
                 _fault(faults, name),
             )
@@ -174,7 +194,9 @@ def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
         demo = Demo(Path(folder), output, seed, chaos)
         try:
             with Fleet() as fleet:
-                console.print(f"[bold]1[/] keys, enrolment, private rows: {AGENTS} hospitals, each its own folder and policy")
+                console.print(
+                    f"[bold]1[/] keys, enrolment, private rows: {AGENTS} hospitals, each its own folder and policy"
+                )
                 demo.set_up(fleet)
                 console.print(report.hospitals_table(demo.split))
                 console.print("[bold]2[/] starting the coordinator and the agents")
@@ -188,7 +210,9 @@ def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
             logs.mkdir(exist_ok=True)
             for log in Path(folder).glob("*.log"):
                 shutil.copyfile(log, logs / log.name)
-    console.print("[bold]4[/] the same graph, weights and number of steps, trained centrally and by each hospital alone")
+    console.print(
+        "[bold]4[/] the same graph, weights and number of steps, trained centrally and by each hospital alone"
+    )
     compared = baselines.compare(seed)
     summary = report.summary(done, found, compared, output)
     report.draw(console, done, compared, output)

@@ -1,7 +1,7 @@
 """Where a model comes from: verify a provenance export against the root key alone.
 
-An export is a zip of exact signed bytes. The walk starts at the initial model and goes forward: job, programs and plan by
-the author's signature; per round the orders, the agents' answers, the closure that froze them, the update streams
+An export is a zip of exact signed bytes. The walk starts at the initial model and goes forward: job, programs and plan
+by the author's signature; per round the orders, the agents' answers, the closure that froze them, the update streams
 and the publication that chains one model to the next. Nothing in the export is trusted because it is in the export:
 a document counts by its signature under the roster that the root key signed, a stream by its seal root in a signed
 statement. The first item that does not hold is named in `ProvenanceBroken`.
@@ -151,7 +151,7 @@ def _naming(item: str) -> Iterator[None]:
         raise ProvenanceBroken(item, str(problem)) from problem
 
 
-def _must(item: str, holds: bool, why: str) -> None:  # noqa: FBT001
+def _must(item: str, holds: bool, why: str) -> None:
     if not holds:
         raise ProvenanceBroken(item, why)
 

@@ -25,7 +25,7 @@ app.add_typer(provenance.app, name="provenance")
 jobs.register(app)
 
 
-def _version(show: bool) -> None:  # noqa: FBT001
+def _version(show: bool) -> None:
     if show:
         typer.echo(f"sojourn {__version__}")
         raise typer.Exit
@@ -33,7 +33,7 @@ def _version(show: bool) -> None:  # noqa: FBT001
 
 @app.callback()
 def main(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:

@@ -23,7 +23,7 @@ from sojourn.client.cli.common import (
     read_bytes,
 )
 from sojourn.client.provenance import Provenance, ProvenanceBroken, trace
-from sojourn.crypto.identity import read_root_key
+from sojourn.crypto.identity import read_root_public
 
 __all__ = ["app"]
 
@@ -63,14 +63,14 @@ def trace_command(
 ) -> None:
     """Verify every signature from the final model back to job, programs, plan, agents, rounds and mechanisms.
 
-    Needs no connection: only the export and the root key. Leaves with 3 and names the item when something does not hold.
+    Needs no connection: only the export and the root key. Leaves with 3 and names the item that does not hold.
 
     Example: sojourn provenance trace model.safetensors --export provenance.zip --root root.pub --recompute
     """
     read_bytes(model, "model")
     read_bytes(export_, "export")
     try:
-        found = trace(export_, read_root_key(root), model=model, recompute=recompute)
+        found = trace(export_, read_root_public(root), model=model, recompute=recompute)
     except ProvenanceBroken as problem:
         if as_json:
             print_json({"verified": False, "item": problem.item, "why": str(problem)})
