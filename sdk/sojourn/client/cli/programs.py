@@ -1,0 +1,69 @@
+"""`sojourn program`: compile, verify, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sojourn.client.cli.common import AS_JSON, guarded, print_json, read_bytes
+from sojourn.codec import encode
+from sojourn.errors import UsageError
+from sojourn.vm import Program, VerifiedProgram, compile_source, disassemble, verify
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Programs: compile, verify, show.", no_args_is_help=True)
+
+SOURCE = Annotated[Path, typer.Argument(help="Python source with one or more @continuation functions.")]
+
+
+@app.command()
+@guarded
+def build(
+    source: SOURCE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: the source's name with .sjp.")] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Compile and verify a program. What is outside the language is refused with file, line and what to write.
+
+    Example: sojourn program build samples/01_hospitals/program.py
+    """
+    program, verified, data = _compiled(source)
+    target = output or source.with_suffix(".sjp")
+    target.write_bytes(data)
+    if as_json:
+        print_json({"path": str(target), "digest": program.digest.hex(), "bytes": len(data), **_described(verified)})
+    else:
+        typer.echo(f"{target}  {len(data)} bytes  {program.digest.hex()}")
+
+
+@app.command()
+@guarded
+def show(source: SOURCE, as_json: AS_JSON = False) -> None:
+    """Show a program's entries, the effects each can reach, and its instructions.
+
+    Example: sojourn program show samples/01_hospitals/program.py
+    """
+    program, verified, _ = _compiled(source)
+    if as_json:
+        print_json({"digest": program.digest.hex(), **_described(verified)})
+        return
+    for entry in sorted(verified.entries):
+        typer.echo(f"entry {entry}: {', '.join(sorted(verified.effects(entry)))}")
+    typer.echo(disassemble(program))
+
+
+def _compiled(source: Path) -> tuple[Program, VerifiedProgram, bytes]:
+    try:
+        text = read_bytes(source, "source").decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"{source} is not UTF-8: {problem.reason} at byte {problem.start}") from None
+    program = compile_source(text, source.name)
+    data = encode(program)
+    return program, verify(data), data
+
+
+def _described(verified: VerifiedProgram) -> dict[str, object]:
+    return {"entries": {entry: sorted(verified.effects(entry)) for entry in sorted(verified.entries)}}
