@@ -83,7 +83,8 @@ class Operator:
 
     def health(self) -> dict[str, Any]:
         """Version and state of the coordinator."""
-        return self._json("GET", "/v1/health")
+        found: dict[str, Any] = self._json("GET", "/v1/health")
+        return found
 
     def agents(self) -> list[dict[str, Any]]:
         """Agents that the coordinator knows: name, key, connected."""
@@ -110,7 +111,8 @@ class Operator:
 
     def job(self, job: str) -> dict[str, Any]:
         """State, table by round and current model of one job."""
-        return self._json("GET", f"/v1/jobs/{job}")
+        found: dict[str, Any] = self._json("GET", f"/v1/jobs/{job}")
+        return found
 
     def events(self, job: str, after: int = 0) -> Iterator[Event]:
         """One connection's worth of a job's events after sequence number `after`; ends when the job has ended."""

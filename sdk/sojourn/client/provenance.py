@@ -172,13 +172,6 @@ class _Walk:
         self.agents: dict[bytes, Entry] = {}
 
     def run(self, model: Path | None) -> Provenance:
-        for name in self.items.under("agents/"):
-            with _naming(name):
-                signed = self.items[name]
-                stated = decode(Entry, decode(Signed, signed).payload)
-                entry = self.trusted.verify_agent(signed, max(self.now, stated.issued_ms))
-                self.agents[entry.key] = entry
-                self.signatures += 1
         job = self._job()
         plan = self._plan(job)
         self._programs(job)
@@ -225,10 +218,10 @@ class _Walk:
             plan = self.trusted.verify_plan(data, job.signer)
             _must("plan.signed", digest(decode(Signed, data).payload) == job.value.plan, "is not the job's plan")
             self.signatures += 1
-        for graph in plan.value.graphs:
+        for graph in plan.graphs:
             item = f"graph/{graph.name}"
             _must(item, digest(self.items[item]) == graph.digest, "is not the graph that the plan pins")
-        return plan.value
+        return plan
 
     def _programs(self, job: Verified[Job]) -> None:
         for item, wanted in (("program.signed", job.value.program), ("rounds.signed", job.value.rounds)):
@@ -272,7 +265,7 @@ class _Walk:
             done, root = aggregate(job.value.policy, tensors, spec, updates)
             item = f"{folder}/publication.signed"
             _must(item, root == publication.model, "recomputing from the recorded updates gives another model")
-        names = tuple(self._agent(item, key).name for key in closure.participants)
+        names = tuple(self._agent(key).name for key in closure.participants)
         link = RoundTrace(
             number,
             base.hex(),
@@ -294,8 +287,8 @@ class _Walk:
         base: bytes,
         spec: UpdateSpec | None,
         tensors: Mapping[str, np.ndarray[Any, Any]],
-    ) -> tuple[Contribution, list[bytes | memoryview]]:
-        agent = self._agent(f"{folder}/closure.signed", key)
+    ) -> tuple[Contribution, list[memoryview]]:
+        agent = self._agent(key)
         order_item, answer_item = f"{folder}/orders/{key.hex()}.signed", f"{folder}/answers/{key.hex()}.signed"
         order_data = self.items[order_item]
         with _naming(order_item):
@@ -307,7 +300,7 @@ class _Walk:
         with _naming(answer_item):
             data = self.items[answer_item]
             _must(answer_item, digest(data) == answer_digest, "is not the answer that the closure counts")
-            answer: Answer = self.trusted.verify_answer(data, agent).value
+            answer: Answer = self.trusted.verify_answer(data, agent, order_data).value
             self.signatures += 1
             same = (answer.order, answer.job, answer.program, answer.plan, answer.run, answer.weights_root)
             want = (digest(order_data), job.digest, order.program, order.plan, order.run, base)
@@ -355,8 +348,17 @@ class _Walk:
             _must(item, same == (job.digest, number, model, job.value.heldout), "evaluates another model")
         return dict(evaluation.metrics)
 
-    def _agent(self, item: str, key: bytes) -> Entry:
-        _must(item, key in self.agents, f"names agent {key.hex()[:16]}, whose entry is not in the export")
+    def _agent(self, key: bytes) -> Entry:
+        """An agent's entry, verified when it is first needed: the walk goes forward in time, and time never goes back."""
+        if key not in self.agents:
+            item = f"agents/{key.hex()}.entry"
+            with _naming(item):
+                signed = self.items[item]
+                stated = decode(Entry, decode(Signed, signed).payload)
+                entry = self.trusted.verify_agent(signed, max(self.now, stated.issued_ms))
+                _must(item, entry.key == key, "is the entry of another agent")
+                self.agents[key] = entry
+                self.signatures += 1
         return self.agents[key]
 
     def _phase(self, item: str, job: Job, name: str) -> Phase:
@@ -367,10 +369,9 @@ class _Walk:
 
     def _same_model(self, path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
         try:
-            given = from_safetensors(path.read_bytes())
+            found, _ = from_safetensors(path.read_bytes())
         except (OSError, DecodeError) as problem:
             raise ProvenanceBroken(path.name, f"not a readable model: {problem}") from None
-        found = given[0] if isinstance(given, tuple) else given
         same = found.keys() == tensors.keys() and all(
             found[n].dtype == t.dtype and found[n].shape == t.shape and found[n].tobytes() == t.tobytes()
             for n, t in tensors.items()

@@ -7,7 +7,11 @@ from typing import Annotated
 import typer
 
 from sojourn import __version__
-from sojourn.client.cli import jobs, programs, provenance, registrar, trust
+from sojourn.client.cli.jobs import register
+from sojourn.client.cli.programs import app as programs
+from sojourn.client.cli.provenance import app as provenance
+from sojourn.client.cli.registrar import app as registrar
+from sojourn.client.cli.trust import app as trust
 
 __all__ = ["app"]
 
@@ -18,11 +22,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-app.add_typer(trust.app, name="trust")
-app.add_typer(registrar.app, name="registrar")
-app.add_typer(programs.app, name="program")
-app.add_typer(provenance.app, name="provenance")
-jobs.register(app)
+app.add_typer(trust, name="trust")
+app.add_typer(registrar, name="registrar")
+app.add_typer(programs, name="program")
+app.add_typer(provenance, name="provenance")
+register(app)
 
 
 def _version(show: bool) -> None:
