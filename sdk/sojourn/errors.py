@@ -14,6 +14,7 @@ from typing import ClassVar
 
 __all__ = [
     "AdmissionRefused",
+    "BodyUnavailable",
     "BudgetExhausted",
     "ConfigError",
     "ContributionRefused",
@@ -47,6 +48,7 @@ __all__ = [
     "TrustError",
     "UnknownSigner",
     "UsageError",
+    "WireViolation",
     "WrongRecipient",
 ]
 
@@ -236,6 +238,26 @@ class ProtocolError(PeerError):
     """A message that the connection's state does not allow."""
 
     code = "protocol"
+
+
+class WireViolation(ProtocolError):
+    """A message on a connection that the protocol's tables or credits do not allow; it ends that connection only.
+
+    Attributes:
+        reason: a name of `sojourn.wire.tables.CLOSE_CODES`.
+    """
+
+    code = "wire_violation"
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class BodyUnavailable(PeerError):
+    """The coordinator has no body of this identity and length (any more); the order that names it cannot run."""
+
+    code = "body_unavailable"
 
 
 class ContributionRefused(PeerError):

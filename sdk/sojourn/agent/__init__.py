@@ -1,0 +1,1 @@
+"""The embeddable agent runtime: what an app starts."""
