@@ -1,0 +1,381 @@
+"""The log: a stream on disk, for journals, checkpoints, bodies and private rows.
+
+Rules:
+
+* What was synced is there after any crash; what was appended since is there as a prefix, record by record.
+* Opening for writing recovers: a record behind the synced mark that does not hold is a torn tail and is cut off;
+  a record before it that does not hold is bit rot and raises `LogCorrupt`, which names segment and offset.
+* One writer at a time (`StateInUse`), any number of readers in any process. Reading never takes the writer's lock.
+* The writer's own handle reads everything it appended; a read-only handle reads what is synced, so that nobody acts on
+  what a power cut can take back.
+* A log keeps everything: it never answers `Gap`. It is dropped as a whole, by removing its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Self
+
+from sojourn.codec import decode, encode
+from sojourn.errors import LogCorrupt, StoreError, UsageError
+from sojourn.limits import MAX_NAME_CHARS, MAX_RECORD_BYTES, MIB, SEGMENT_BYTES
+from sojourn.streams.contract import Appended, Blocked, Cursor, Data, Descriptor, End, Sealed
+from sojourn.streams.files import FileLock, make_private_folder, sync_data, sync_folder, write_atomic
+from sojourn.streams.logwriter import LogWriter, create_segment
+from sojourn.streams.segments import (
+    SEGMENT_HEADER_BYTES,
+    Broken,
+    LogMeta,
+    LogRecord,
+    Segment,
+    corrupt,
+    decode_mark,
+    encode_mark,
+    list_segments,
+    peek_records,
+    read_records,
+)
+
+__all__ = ["LogSpec", "LogStream"]
+
+_READ_BYTES: Final = 64 * MIB
+_MIN_SEGMENT_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LogSpec:
+    """What fixes a new log.
+
+    Attributes:
+        name: in descriptors and messages; the folder's name where empty.
+        segment_bytes: a segment is closed before it grows beyond this, unless one record is larger.
+    """
+
+    name: str = ""
+    segment_bytes: int = SEGMENT_BYTES
+
+
+class LogStream:
+    """A stream of datoms in a folder. Make one with `create`, `open` or `open_or_create`; close it, or use `with`."""
+
+    __slots__ = ("_lock", "_meta", "_path", "_reader_end", "_reader_segments", "_writer")
+
+    def __init__(self, path: Path, meta: LogMeta, writer: LogWriter | None, lock: FileLock | None) -> None:
+        self._path, self._meta, self._writer, self._lock = path, meta, writer, lock
+        self._reader_segments: tuple[Segment, ...] = ()
+        self._reader_end = -1
+
+    @classmethod
+    def create(cls, path: Path | str, spec: LogSpec | None = None) -> LogStream:
+        """A new, empty log, open for writing. It appears at `path` whole or not at all.
+
+        Raises:
+            UsageError: something stands at `path`, or the spec is out of bounds.
+        """
+        path, spec = Path(path), spec or LogSpec()
+        name = spec.name or path.name
+        if path.exists():
+            raise UsageError(f"{path} exists; open it, or choose another folder for the new log")
+        if len(name) > MAX_NAME_CHARS or spec.segment_bytes < _MIN_SEGMENT_BYTES:
+            raise UsageError(f"a log's name has at most {MAX_NAME_CHARS} characters, its segments at least "
+                             f"{_MIN_SEGMENT_BYTES} bytes")  # fmt: skip
+        make_private_folder(path.parent)
+        meta = LogMeta(secrets.token_bytes(16), name, spec.segment_bytes)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        draft.mkdir(mode=0o700)
+        try:
+            write_atomic(draft / "meta", encode(meta))
+            write_atomic(draft / "mark", encode_mark(0))
+            create_segment(draft, meta.stream, 0)
+            draft.rename(path)
+        except OSError as problem:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise StoreError(f"log {path} could not be created: {problem.strerror}") from problem
+        sync_folder(path.parent)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path | str, *, readonly: bool = False) -> LogStream:
+        """Open a log: for writing, which recovers it, or for reading what is synced.
+
+        Raises:
+            UsageError: there is no log at `path`.
+            StateInUse: another writer has it open.
+            LogCorrupt: something that was synced is damaged.
+            DecodeError: `meta` is not a log's.
+        """
+        path = Path(path)
+        if not (path / "meta").is_file():
+            raise UsageError(f"there is no log at {path}; create it first")
+        meta = decode(LogMeta, (path / "meta").read_bytes())
+        if readonly:
+            return cls(path, meta, None, None)
+        lock = FileLock.acquire(path / "lock", f"log {path}")
+        try:
+            segments, end, sealed = _recover(path, meta)
+            return cls(path, meta, LogWriter(path, meta, segments, end, sealed=sealed), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open_or_create(cls, path: Path | str, spec: LogSpec | None = None) -> LogStream:
+        """`open` for writing where there is a log, `create` where there is nothing."""
+        return cls.open(path) if Path(path).exists() else cls.create(path, spec)
+
+    @classmethod
+    def attach(cls, descriptor: Descriptor, folder: Path | str) -> LogStream:
+        """The log that a descriptor names, below a folder that holds logs by name; for reading.
+
+        Raises:
+            UsageError: there is none of that name, or it is another one.
+        """
+        name = descriptor.name
+        if descriptor.transport != "log" or name in {"", ".", ".."} or {"/", "\\", "\0"} & set(name):
+            raise UsageError(f"{name!r} is not the name of a log below a folder")
+        log = cls.open(Path(folder) / name, readonly=True)
+        if log.descriptor != descriptor:
+            raise UsageError(f"the log {name!r} here is another one than the descriptor names")
+        return log
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The log's serialisable name."""
+        return Descriptor("log", self._meta.stream, self._meta.name)
+
+    @property
+    def end(self) -> Cursor:
+        """The cursor behind everything that this handle can read now."""
+        return Cursor(self._extent()[1])
+
+    def append(self, datom: bytes) -> Appended | Sealed:
+        """Put `datom` behind all others, in this process's buffer; see `flush` and `sync`.
+
+        Args:
+            datom: 1 to `MAX_RECORD_BYTES` bytes.
+
+        Raises:
+            UsageError: a read-only handle, or a datom out of bounds.
+            StoreError: the disk refused an earlier or this write.
+        """
+        writer = self._writing()
+        if not 0 < len(datom) <= MAX_RECORD_BYTES:
+            raise UsageError(f"a record of {len(datom)} bytes; a log takes 1 to {MAX_RECORD_BYTES}")
+        position = writer.append(datom)
+        return Sealed() if position is None else Appended(position)
+
+    def put(self, datom: bytes) -> int:
+        """`append`, for a writer that knows its log is not sealed: the position, for `read_at`.
+
+        Raises:
+            UsageError: also when the log is sealed.
+        """
+        match self.append(datom):
+            case Appended(position):
+                return position
+            case Sealed():
+                raise UsageError(f"log {self._meta.name!r} is sealed; nothing can be appended to it")
+
+    def flush(self) -> None:
+        """Hand everything appended to the operating system: it then survives a kill of this process."""
+        self._writing().flush()
+
+    def sync(self) -> None:
+        """Make everything appended durable: it then survives a power cut, and other handles can read it.
+
+        Raises:
+            StoreError: the disk does not confirm it. The handle takes nothing more.
+        """
+        self._writing().sync()
+
+    def seal(self) -> None:
+        """End the log, durably. Doing it again changes nothing."""
+        self._writing().append(b"", seal=True)
+        self.sync()
+
+    def read(self, cursor: Cursor, limit: int) -> Data | Blocked | End:
+        """Up to `limit` datoms from `cursor` on, and not many more than 64 MiB.
+
+        Raises:
+            UsageError: a cursor behind the end, or a limit below 1.
+            LogCorrupt: a record is damaged; those before it can be read.
+        """
+        if limit < 1:
+            raise UsageError(f"read at least one datom, not {limit}")
+        found: list[bytes] = []
+        size, place = 0, cursor.position
+        for record in self._iterate(cursor.position):
+            if record.seal:
+                return Data(tuple(found), Cursor(place)) if found else End()
+            found.append(record.payload)
+            size, place = size + len(record.payload), record.next
+            if len(found) == limit or size >= _READ_BYTES:
+                break
+        return Data(tuple(found), Cursor(place)) if found else Blocked()
+
+    def read_at(self, position: int) -> bytes:
+        """The datom whose append returned `position`.
+
+        Raises:
+            UsageError: no datom there that this handle can read.
+            LogCorrupt: no record begins there, or it is damaged.
+        """
+        for record in self._iterate(position):
+            if not record.seal:
+                return record.payload
+            break
+        raise UsageError(f"log {self._meta.name!r} has no datom at position {position}")
+
+    def records(self, cursor: Cursor = Cursor(0)) -> Iterator[tuple[int, bytes]]:  # noqa: B008 - immutable
+        """`(position, datom)` of everything from `cursor` to the present end, checked one by one.
+
+        Raises:
+            LogCorrupt: a record is damaged; those before it have been given.
+        """
+        return ((record.position, record.payload) for record in self._iterate(cursor.position) if not record.seal)
+
+    def peek(self, cursor: Cursor, size: int) -> Iterator[tuple[int, bytes]]:
+        """`(position, first bytes)` of everything from `cursor` on, unchecked: to build an index without reading all.
+
+        Raises:
+            LogCorrupt: the chain of lengths does not hold.
+        """
+        for segment, start, stop in self._spans(cursor.position):
+            try:
+                yield from peek_records(segment, start, stop, size)
+            except Broken as problem:
+                raise corrupt(segment, problem.position, problem.why) from None
+
+    def close(self) -> None:
+        """Sync and close. Doing it again changes nothing."""
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _writing(self) -> LogWriter:
+        if self._writer is None:
+            raise UsageError(f"log {self._meta.name!r} is open for reading only; open it without readonly")
+        return self._writer
+
+    def _extent(self) -> tuple[tuple[Segment, ...], int]:
+        """The segments, and the position behind the last record, that this handle can read now."""
+        if self._writer is not None:
+            return self._writer.segments, self._writer.end
+        end = _read_mark(self._path)
+        if end is None:
+            raise LogCorrupt(_no_mark(self._path))
+        if end != self._reader_end:
+            segments = list_segments(self._path)
+            _check_chain(segments)
+            self._reader_segments, self._reader_end = segments, end
+        return self._reader_segments, end
+
+    def _spans(self, position: int) -> Iterator[tuple[Segment, int, int]]:
+        segments, end = self._extent()
+        if not 0 <= position <= end:
+            raise UsageError(f"log {self._meta.name!r} ends at position {end}; there is nothing at {position}")
+        if self._writer is not None and end > self._writer.flushed:
+            self._writer.flush()
+        first = bisect_right(segments, position, key=lambda segment: segment.base) - 1
+        for index in range(max(first, 0), len(segments)):
+            stop = segments[index + 1].base if index + 1 < len(segments) else end
+            if position < min(stop, end):
+                yield segments[index], position, min(stop, end)
+            position = stop
+
+    def _iterate(self, position: int) -> Iterator[LogRecord]:
+        for segment, start, stop in self._spans(position):
+            try:
+                yield from read_records(segment, self._meta.stream, start, stop)
+            except Broken as problem:
+                raise corrupt(segment, problem.position, problem.why) from None
+
+
+def _recover(path: Path, meta: LogMeta) -> tuple[tuple[Segment, ...], int, bool]:
+    """Segments, end and whether sealed, after a torn tail was cut off and everything left was made durable."""
+    segments = list_segments(path)
+    mark = _read_mark(path)
+    if mark is None and (path / "mark").exists():
+        raise LogCorrupt(_no_mark(path))
+    segments = _drop_unborn(segments, meta, mark)
+    if not segments or segments[0].base != 0:
+        raise LogCorrupt(f"log {path.name!r}: its first segment is missing; restore it from a copy")
+    _check_chain(segments)
+    last = segments[-1]
+    floor = last.base if mark is None else mark
+    end, sealed, broken = last.base, False, ""
+    try:
+        for record in read_records(last, meta.stream, last.base, None):
+            if sealed:
+                raise corrupt(last, record.position, "a record behind the seal")
+            end, sealed = record.next, record.seal
+    except Broken as problem:
+        broken = problem.why
+    if end < floor:
+        raise corrupt(last, end, broken or "the file stops before the end of what was synced")
+    _cut(last, end)
+    return segments, end, sealed
+
+
+def _drop_unborn(segments: tuple[Segment, ...], meta: LogMeta, mark: int | None) -> tuple[Segment, ...]:
+    """Remove a last segment whose creation was interrupted: nothing was ever appended to it."""
+    if len(segments) < 2 or (mark is not None and mark > segments[-1].base):
+        return segments
+    last = segments[-1]
+    try:
+        next(read_records(last, meta.stream, last.base, None), None)
+    except Broken:
+        if last.path.stat().st_size <= SEGMENT_HEADER_BYTES:
+            last.path.unlink()
+            sync_folder(last.path.parent)
+            return segments[:-1]
+    return segments
+
+
+def _cut(segment: Segment, end: int) -> None:
+    fd = os.open(segment.path, os.O_RDWR)
+    try:
+        os.ftruncate(fd, segment.offset(end))
+        sync_data(fd)
+    finally:
+        os.close(fd)
+
+
+def _check_chain(segments: tuple[Segment, ...]) -> None:
+    for one, other in pairwise(segments):
+        if one.offset(other.base) != one.path.stat().st_size:
+            raise corrupt(one, other.base, f"the segment does not end where {other.path.name} begins")
+
+
+def _read_mark(path: Path) -> int | None:
+    for _ in range(3):  # a writer may be overwriting it
+        try:
+            position = decode_mark((path / "mark").read_bytes())
+        except FileNotFoundError:
+            return None
+        if position is not None:
+            return position
+    return None
+
+
+def _no_mark(path: Path) -> str:
+    return (
+        f"log {path.name!r}: the file 'mark' is damaged or missing, so a torn tail cannot be told from bit rot; "
+        "restore it from a copy, or delete it and open the log for writing to accept the longest intact prefix"
+    )
