@@ -41,7 +41,7 @@ def tensor_order(name: str) -> tuple[bool, str]:
     return name.startswith("#"), name
 
 
-class TensorSpec(Record):
+class TensorSpec(Record, frozen=True):
     """One tensor of a stream and the grid of its blocks.
 
     Attributes:
@@ -129,7 +129,7 @@ class TensorSpec(Record):
         return (outer * self.shape[self.axis] + chunk * self.rows_per_block) * self._inner
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True):
     """The first datom of a stream: what follows, exactly.
 
     Attributes:
@@ -163,7 +163,7 @@ class Manifest(Record):
         return sum(spec.nbytes for spec in self.tensors)
 
 
-class Seal(Record):
+class Seal(Record, frozen=True):
     """The last datom of a stream: how many blocks there were, and the stream's identity."""
 
     KIND: ClassVar[int] = Kind.SEAL

@@ -83,7 +83,7 @@ class Gap:
     earliest: Cursor
 
 
-class Descriptor(Record):
+class Descriptor(Record, frozen=True):
     """A stream's serialisable name.
 
     Attributes:

@@ -53,7 +53,7 @@ _MARK: Final = struct.Struct(">2sHH2xQ")
 _BUFFER_BYTES: Final = 256 * 1024
 
 
-class LogMeta(Record):
+class LogMeta(Record, frozen=True):
     """What fixes a log for its life."""
 
     KIND: ClassVar[int] = Kind.STREAM_META

@@ -68,12 +68,12 @@ class Field:
         return int(np.prod(self.shape, dtype=object)) * self.type.itemsize
 
 
-class _Schema(Record):
+class _Schema(Record, frozen=True):
     KIND: ClassVar[int] = Kind.TABLE
     fields: tuple[tuple[str, str, tuple[int, ...]], ...]  # (name, dtype, shape) in the order of names
 
 
-class _RowGroup(Record):
+class _RowGroup(Record, frozen=True):
     KIND: ClassVar[int] = Kind.ROWS
     start: int  # number of the first row
     rows: int
