@@ -24,14 +24,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
-from hospitals import baselines, data, job, report  # noqa: E402
+from hospitals import baselines, data, job, report, settings  # noqa: E402
 from rich.console import Console  # noqa: E402
 from sojourn.codec import hexdigest  # noqa: E402
 from sojourn.crypto import Identity  # noqa: E402
 from sojourn.testing.fleet import BIN, Fleet, FleetError, call, free_ports  # noqa: E402
 
 console = Console(stderr=True, highlight=False)
-AGENTS = data.HOSPITALS
+AGENTS = settings.HOSPITALS
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 

@@ -349,7 +349,7 @@ class _Walk:
         return dict(evaluation.metrics)
 
     def _agent(self, key: bytes) -> Entry:
-        """An agent's entry, verified when it is first needed: the walk goes forward in time, and time never goes back."""
+        """An agent's entry, verified when first needed: the walk goes forward, and time never goes back."""
         if key not in self.agents:
             item = f"agents/{key.hex()}.entry"
             with _naming(item):
