@@ -13,6 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ssl
 from collections.abc import Callable
@@ -253,6 +254,15 @@ class Gateway:
             await line.wake.wait()
 
     async def _read(self, line: _Line) -> None:
+        await self._listen(line)
+        # What is still under way is read and dropped: the peer's closing handshake stands behind it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                while True:
+                    await line.socket.recv(decode=False)
+
+    async def _listen(self, line: _Line) -> None:
+        """Hear one agent out: from its hello to a bye, a violation or a cut."""
         peer: _Peer | None = None
         entry: Entry | None = None
         try:

@@ -12,6 +12,7 @@ Rules of this module:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import ssl
@@ -273,6 +274,11 @@ class AgentLink:
             _log.error("coordinator.violation", url=self._url, reason=reason, problem=str(problem))
             connection.bye(reason)
             self._wake.set()
+        # What is still under way is read and dropped: the peer's closing handshake stands behind it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                while True:
+                    await socket.recv(decode=False)
 
     async def _write(self, socket: ClientConnection, connection: AgentConnection) -> None:
         while True:
