@@ -141,7 +141,9 @@ def _check_node(where: str, node: NodeProto, local: set[tuple[str, str]]) -> Non
     what = f"node {node.name!r} ({node.op_type})"
     _check_domain(where, node.domain, what)
     domain = _standard(node.domain)
-    if not is_admitted(domain, node.op_type) and (domain, node.op_type) not in local:
+    # A string field that is not UTF-8 comes out of the parser as bytes.
+    known = isinstance(node.op_type, str) and is_admitted(domain, node.op_type)
+    if not known and (domain, node.op_type) not in local:
         raise GraphRefused(f"{where}: {what} of domain {node.domain!r} is not an operator that is admitted here")
     random = node.op_type in RANDOM_OPERATORS or (
         node.op_type == "Dropout" and len(node.input) >= _RANDOM_DROPOUT_INPUTS and node.input[2] != ""

@@ -52,6 +52,7 @@ _ONNX_DTYPES: Final[Mapping[int, str]] = {
     TensorProto.BOOL: "bool",
 }
 
+_MAX_F32: Final = float(np.finfo(np.float32).max)
 _UNIT_DTYPES: Final = frozenset({"f16", "f32", "f64"})
 
 Shape = tuple[int | None, ...]
@@ -95,7 +96,7 @@ def check_plan(plan: Plan, graphs: Mapping[str, bytes]) -> CheckedPlan:
     for name, value in plan.constants.items():
         if not any(name in taken for taken in constants.values()):
             raise PlanMismatch(f"plan {plan.name!r}: the manifest fixes constant {name!r}, no graph has such an input")
-        if not math.isfinite(np.float32(value) if abs(value) <= np.finfo(np.float32).max else math.inf):
+        if not abs(value) <= _MAX_F32:  # refuses NaN too
             raise PlanMismatch(f"plan {plan.name!r}: constant {name!r} is not a finite 32-bit float")
     return CheckedPlan(plan=plan, digest=plan_digest(plan), constants=constants)
 
@@ -216,6 +217,8 @@ def _declared(where: str, side: str, infos: Sequence[ValueInfoProto]) -> Declare
     declared: Declared = {}
     for info in infos:
         what = f"{where}: {side} {info.name!r}"
+        if not isinstance(info.name, str):
+            raise GraphRefused(f"{what} has a name that is not UTF-8")
         if info.name in declared:
             raise PlanMismatch(f"{what} stands twice in the graph")
         if info.type.WhichOneof("value") != "tensor_type":

@@ -48,10 +48,11 @@ def _line(error: Mapping[str, Any], levels: Mapping[tuple[str, ...], type[BaseMo
         return f"{path}: missing{nothing}{allowed}"
     if kind in _EMPTY:
         return f"{path}: empty, so that nothing is admitted{allowed}"
-    text = str(error["msg"]).removeprefix("Value error, ")
-    if kind != "value_error":
-        text = f"{text[:1].lower()}{text[1:]}, found {_shown(error['input'])}"
-    return f"{path}: {text}{allowed}"
+    if kind == "value_error":
+        text = str(error["msg"]).removeprefix("Value error, ")
+        return f"{path}: {text}" if names in levels else f"{path}: {text}{allowed}"
+    text = str(error["msg"]).replace("tuple", "list")
+    return f"{path}: {text[:1].lower()}{text[1:]}, found {_shown(error['input'])}{allowed}"
 
 
 def _path(location: Sequence[int | str]) -> str:
@@ -76,9 +77,7 @@ def _allowed(names: tuple[str, ...], levels: Mapping[tuple[str, ...], type[BaseM
     for end in range(len(names), 0, -1):
         model = levels.get(names[: end - 1])
         field = model.model_fields.get(names[end - 1]) if model else None
-        if field is not None and field.description and names not in levels:
-            return f"; allowed: {field.description}"
-        if field is not None and field.description and names == ("admit",):
+        if field is not None and field.description:
             return f"; allowed: {field.description}"
     return ""
 

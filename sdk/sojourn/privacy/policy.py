@@ -127,7 +127,7 @@ class ReleaseRule(_Part):
 
     kind: Literal["update", "count", "mean", "sum"] = Field(description="'update', 'count', 'mean' or 'sum'")
     claim: Literal["trusted-plan"] = Field(
-        description="'trusted-plan': bounded, without noise; no other claim can be made in this version"
+        description="'trusted-plan', which says: bounded, without noise; this version has no other"
     )
     name: Name | None = Field(None, description="the release's public name")
     max_clip: Positive | None = Field(None, description="a number above 0: the largest L2 norm of an update")
