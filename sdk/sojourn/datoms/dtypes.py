@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sojourn.errors import UsageError
 
-__all__ = ["DType"]
+__all__ = ["DType", "dtype_of"]
 
 
 class DType(IntEnum):
@@ -98,3 +100,16 @@ def _of(dtype: np.dtype[Any]) -> DType:
         f"arrays of {dtype} have no element type here; convert with .astype to one of "
         f"{', '.join(m.name_of for m in DType)}"
     )
+
+
+def dtype_of(name: str, array: NDArray[Any], stated: Mapping[str, DType] | None) -> DType:
+    """The element type of tensor `name`: what the array shows, or BF16 where that is stated of bit patterns.
+
+    Raises:
+        UsageError: no counterpart, or another type is stated than the array has.
+    """
+    found = DType.of(array.dtype)
+    dtype = (stated or {}).get(name, found)
+    if dtype is not found and not (dtype is DType.BF16 and found is DType.U16):
+        raise UsageError(f"tensor {name!r} is {found.name_of}, not {dtype.name_of}; convert it with .astype first")
+    return dtype

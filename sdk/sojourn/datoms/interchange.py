@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.datoms.dtypes import DType
+from sojourn.datoms.dtypes import DType, dtype_of
 from sojourn.errors import DecodeError, UsageError
 from sojourn.limits import MAX_NAME_CHARS, MAX_RANK, MAX_TENSOR_ELEMENTS, MAX_TENSORS, MIB
 
@@ -42,14 +42,12 @@ def to_safetensors(
     """
     if _METADATA in tensors:
         raise UsageError(f"a tensor cannot be called {_METADATA!r} in a safetensors file; rename it")
-    types = {name: (dtypes or {}).get(name, DType.of(array.dtype)) for name, array in tensors.items()}
+    types = {name: dtype_of(name, array, dtypes) for name, array in tensors.items()}
     header: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))} if metadata else {}
     parts: list[bytes] = []
     position = 0
     for name in sorted(tensors, key=lambda name: (-types[name].itemsize, name)):
         array, dtype = np.asarray(tensors[name]), types[name]
-        if array.dtype.itemsize != dtype.itemsize:
-            raise UsageError(f"tensor {name!r} is {array.dtype}, not {dtype.name_of}; convert it with .astype first")
         data = (array if dtype is DType.BF16 else array.astype(dtype.numpy, copy=False)).tobytes()
         offsets = [position, position + len(data)]
         header[name] = {"dtype": dtype.name, "shape": list(array.shape), "data_offsets": offsets}
@@ -79,6 +77,8 @@ def from_safetensors(data: bytes | memoryview) -> tuple[dict[str, NDArray[Any]],
     for name, dtype, shape, start, stop in entries:
         if start != position or stop - start != math.prod(shape) * dtype.itemsize or stop > len(body):
             raise DecodeError("value", f"tensor {name!r} overlaps another, leaves a gap or does not have its size")
+        if dtype is DType.BOOL and any(bytes(body[start:stop]).translate(None, b"\0\1")):
+            raise DecodeError("value", f"tensor {name!r}: an element of type bool is the byte 0 or 1")
         tensors[name] = np.frombuffer(body[start:stop], dtype=dtype.numpy).reshape(shape)
         position = stop
     if position != len(body):
@@ -112,7 +112,7 @@ def _entry(name: str, value: object) -> tuple[str, DType, tuple[int, ...], int, 
     shape, offsets = value["shape"], value["data_offsets"]
     if not (_counts(shape) and len(shape) <= MAX_RANK and _counts(offsets) and len(offsets) == 2):
         raise DecodeError("schema", f"tensor {name!r}: shape or offsets are not lists of whole numbers")
-    if value["dtype"] not in DType.__members__:
+    if not isinstance(value["dtype"], str) or value["dtype"] not in DType.__members__:
         raise DecodeError("value", f"tensor {name!r}: no element type of this program is called {value['dtype']!r}")
     return name, DType[value["dtype"]], tuple(shape), offsets[0], offsets[1]
 

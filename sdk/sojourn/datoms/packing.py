@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sojourn.codec import Kind, decode, digest, encode, header_of
 from sojourn.datoms.block import Block, BlockKind, Codec
-from sojourn.datoms.dtypes import DType
+from sojourn.datoms.dtypes import DType, dtype_of
 from sojourn.datoms.manifest import Manifest, Meta, Seal, TensorSpec, decode_manifest, stream_root, tensor_order
 from sojourn.errors import DecodeError, UsageError
 from sojourn.limits import BLOCK_PAYLOAD_BYTES, MAX_BODY_BYTES
@@ -49,12 +49,13 @@ def pack(
         UsageError: an array, a name or a fact that a stream cannot hold.
     """
     arrays = {name: np.asarray(tensors[name]) for name in sorted(tensors, key=tensor_order)}
-    chosen = {name: _dtype_of(name, array, dtypes or {}) for name, array in arrays.items()}
+    chosen = {name: dtype_of(name, array, dtypes) for name, array in arrays.items()}
     try:
         specs = tuple(TensorSpec.plan(name, chosen[name], array.shape, block_bytes) for name, array in arrays.items())
         manifest = Manifest(kind, specs, dict(meta or {}))
         first = encode(manifest)
-    except (ValueError, OverflowError, TypeError) as problem:
+        decode_manifest(first)  # what a reader would refuse is not written
+    except (ValueError, OverflowError, TypeError, DecodeError) as problem:
         raise UsageError(f"these tensors do not make a stream: {problem}") from None
     return _datoms(manifest, first, arrays)
 
@@ -75,14 +76,6 @@ def _datoms(manifest: Manifest, first: bytes, arrays: Mapping[str, NDArray[Any]]
             digests.append(digest(data))
             yield data
     yield encode(Seal(len(digests), stream_root(first, digests)))
-
-
-def _dtype_of(name: str, array: NDArray[Any], stated: Mapping[str, DType]) -> DType:
-    found = DType.of(array.dtype)
-    dtype = stated.get(name, found)
-    if dtype is not found and not (dtype is DType.BF16 and found is DType.U16):
-        raise UsageError(f"tensor {name!r} is {found.name_of}, not {dtype.name_of}; convert it with .astype first")
-    return dtype
 
 
 def pack_list(
@@ -148,14 +141,14 @@ class Unpacker:
         limit: largest sum of payload bytes that the manifest may promise.
     """
 
-    __slots__ = ("_digests", "_first", "_limit", "_manifest", "_root", "_seal", "_walk")
+    __slots__ = ("_digests", "_first", "_limit", "_manifest", "_refused", "_root", "_seal", "_walk")
 
     def __init__(self, *, root: bytes | None = None, limit: int = MAX_BODY_BYTES) -> None:
         self._root, self._limit = root, limit
         self._manifest: Manifest | None = None
         self._walk: Walk | None = None
         self._seal: Seal | None = None
-        self._first = b""
+        self._first, self._refused = b"", False
         self._digests: list[bytes] = []
 
     @property
@@ -173,8 +166,16 @@ class Unpacker:
         """Take the next datom: the block, or None for the manifest and the seal.
 
         Raises:
-            DecodeError: not the datom that has to come here. The stream is then refused as a whole.
+            DecodeError: not the datom that has to come here. The stream is then refused as a whole, whatever follows.
         """
+        if self._refused:
+            raise DecodeError("value", "this stream was refused; begin it again with a new reader")
+        self._refused = True
+        block = self._take(datom)
+        self._refused = False
+        return block
+
+    def _take(self, datom: Datom) -> Block | None:
         if self._seal is not None:
             raise DecodeError("trailing", "a datom after the seal of its stream")
         kind, _ = header_of(memoryview(datom))
@@ -196,8 +197,8 @@ class Unpacker:
         Raises:
             DecodeError: the stream stops before its seal.
         """
-        if self._seal is None:
-            raise DecodeError("schema", "the stream stops before its seal")
+        if self._seal is None or self._refused:
+            raise DecodeError("schema", "the stream was refused, or stops before its seal")
         return self._seal
 
     def _start(self, datom: Datom) -> None:

@@ -76,10 +76,11 @@ def quantise(delta: Mapping[str, NDArray[np.floating]], weight: int, spec: Updat
     wide = {name: _wide(name, delta[name]) for name in sorted(delta, key=tensor_order)}
     peak = max((float(np.abs(array).max()) for array in wide.values() if array.size), default=0.0)
     factor = _clip_factor(list(wide.values()), peak, spec.clip)
-    return {
-        name: np.clip(np.rint(weight * (array * factor) / spec.scale), -spec.bound, spec.bound).astype(np.int32)
-        for name, array in wide.items()
-    }
+    with np.errstate(over="ignore"):  # an infinite quotient is cut at the bound like any other
+        return {
+            name: np.clip(np.rint(weight * (array * factor) / spec.scale), -spec.bound, spec.bound).astype(np.int32)
+            for name, array in wide.items()
+        }
 
 
 def _wide(name: str, array: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -93,7 +94,7 @@ def _wide(name: str, array: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _clip_factor(arrays: list[NDArray[np.float64]], peak: float, clip: float) -> float:
     """What every element is multiplied by: 1, or clip / norm. The norm is taken of elements divided by a power of two
-    near the largest, which loses nothing and cannot overflow."""
+    near the largest, so that squares cannot overflow."""
     if peak == 0.0:
         return 1.0
     unit = math.ldexp(1.0, math.frexp(peak)[1] - 1)
@@ -180,6 +181,7 @@ class UpdateReader:
         "_elements",
         "_first",
         "_manifest",
+        "_refused",
         "_root",
         "_spec",
         "_squares",
@@ -192,7 +194,7 @@ class UpdateReader:
         self._spec, self._manifest = spec, update_manifest(shapes, spec)
         self._first, self._walk = encode(self._manifest), Walk(self._manifest)
         self._started, self._digests, self._weight = False, list[bytes](), 0
-        self._squares, self._root = 0.0, b""
+        self._squares, self._root, self._refused = 0.0, b"", False
         self._elements = sum(tensor.elements for tensor in self._manifest.tensors) - 1
 
     def feed(self, datom: bytes | bytearray | memoryview) -> UpdatePiece | None:
@@ -202,8 +204,16 @@ class UpdateReader:
 
         Raises:
             ContributionRefused: with reason `schema`, `shape`, `blocks`, `bounds` or `digest`. The answer is refused as
-                a whole.
+                a whole, whatever follows.
         """
+        if self._refused:
+            raise ContributionRefused("blocks", "this update was refused")
+        self._refused = True
+        piece = self._take(datom)
+        self._refused = False
+        return piece
+
+    def _take(self, datom: bytes | bytearray | memoryview) -> UpdatePiece | None:
         if self._root:
             raise ContributionRefused("blocks", "a datom after the update's seal")
         try:
@@ -224,8 +234,8 @@ class UpdateReader:
         Raises:
             ContributionRefused: the stream stops before its seal.
         """
-        if not self._root:
-            raise ContributionRefused("blocks", "the update stops before its seal")
+        if self._refused or not self._root:
+            raise ContributionRefused("blocks", "the update was refused, or stops before its seal")
         return self._weight, self._root
 
     def _start(self, datom: bytes | bytearray | memoryview) -> None:

@@ -76,10 +76,15 @@ class StateFolder:
 
 
 def _check_new(path: Path, role: str, *, create: bool) -> None:
-    if path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
+    if path.is_dir() and any(not _ours(entry.name) for entry in path.iterdir()):
         raise ConfigError(f"{path} holds files but is no state folder of Sojourn; give a new or an empty folder")
     if not create:
         raise ConfigError(f"there is no state folder of a Sojourn {role} at {path}; check the path, or set it up first")
+
+
+def _ours(name: str) -> bool:
+    """A file that an interrupted creation of a state folder leaves behind."""
+    return name == _LOCK or name.startswith(f".{_VERSION}.")
 
 
 def _check_version(path: Path, role: str, version: int) -> None:

@@ -13,34 +13,32 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
 from sojourn.codec import decode, encode
-from sojourn.errors import LogCorrupt, StoreError, UsageError
+from sojourn.errors import StoreError, UsageError
 from sojourn.limits import MAX_NAME_CHARS, MAX_RECORD_BYTES, MIB, SEGMENT_BYTES
-from sojourn.streams.contract import Appended, Blocked, Cursor, Data, Descriptor, End, Sealed
-from sojourn.streams.files import FileLock, make_private_folder, sync_data, sync_folder, write_atomic
+from sojourn.streams.contract import START, Appended, Blocked, Cursor, Data, Descriptor, End, Sealed
+from sojourn.streams.files import FileLock, make_private_folder, sync_folder, write_atomic
 from sojourn.streams.logwriter import LogWriter, create_segment
+from sojourn.streams.recovery import check_chain, recover, required_mark
 from sojourn.streams.segments import (
-    SEGMENT_HEADER_BYTES,
+    RECORD_HEADER_BYTES,
     Broken,
     LogMeta,
     LogRecord,
     Segment,
     corrupt,
-    decode_mark,
-    encode_mark,
     list_segments,
     peek_records,
     read_records,
+    record_header,
 )
 
 __all__ = ["LogSpec", "LogStream"]
@@ -73,11 +71,17 @@ class LogStream:
         self._reader_end = -1
 
     @classmethod
-    def create(cls, path: Path | str, spec: LogSpec | None = None) -> LogStream:
-        """A new, empty log, open for writing. It appears at `path` whole or not at all.
+    def create(cls, path: Path | str, spec: LogSpec | None = None, first: Sequence[bytes] = ()) -> LogStream:
+        """A new log, open for writing. It appears at `path` whole or not at all.
+
+        Args:
+            path: of the folder that becomes the log.
+            spec: what is fixed for its life.
+            first: datoms that it begins with.
 
         Raises:
             UsageError: something stands at `path`, or the spec is out of bounds.
+            StoreError: the disk refused it.
         """
         path, spec = Path(path), spec or LogSpec()
         name = spec.name or path.name
@@ -88,17 +92,19 @@ class LogStream:
                              f"{_MIN_SEGMENT_BYTES} bytes")  # fmt: skip
         make_private_folder(path.parent)
         meta = LogMeta(secrets.token_bytes(16), name, spec.segment_bytes)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        draft.mkdir(mode=0o700)
+        draft = path.with_name(f".{path.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)  # of a creation that was interrupted
         try:
+            draft.mkdir(mode=0o700)
             write_atomic(draft / "meta", encode(meta))
-            write_atomic(draft / "mark", encode_mark(0))
-            create_segment(draft, meta.stream, 0)
+            writer = LogWriter(draft, meta, (create_segment(draft, meta.stream, 0),), 0, sealed=False)
+            for datom in first:
+                writer.append(datom)
+            writer.close()
             draft.rename(path)
+            sync_folder(path.parent)
         except OSError as problem:
-            shutil.rmtree(draft, ignore_errors=True)
             raise StoreError(f"log {path} could not be created: {problem.strerror}") from problem
-        sync_folder(path.parent)
         return cls.open(path)
 
     @classmethod
@@ -119,8 +125,8 @@ class LogStream:
             return cls(path, meta, None, None)
         lock = FileLock.acquire(path / "lock", f"log {path}")
         try:
-            segments, end, sealed = _recover(path, meta)
-            return cls(path, meta, LogWriter(path, meta, segments, end, sealed=sealed), lock)
+            found = recover(path, meta)
+            return cls(path, meta, LogWriter(path, meta, found.segments, found.end, sealed=found.sealed), lock)
         except BaseException:
             lock.release()
             raise
@@ -218,7 +224,9 @@ class LogStream:
             size, place = size + len(record.payload), record.next
             if len(found) == limit or size >= _READ_BYTES:
                 break
-        return Data(tuple(found), Cursor(place)) if found else Blocked()
+        if found:
+            return Data(tuple(found), Cursor(place))
+        return End() if self._ends_sealed(place) else Blocked()
 
     def read_at(self, position: int) -> bytes:
         """The datom whose append returned `position`.
@@ -233,7 +241,7 @@ class LogStream:
             break
         raise UsageError(f"log {self._meta.name!r} has no datom at position {position}")
 
-    def records(self, cursor: Cursor = Cursor(0)) -> Iterator[tuple[int, bytes]]:  # noqa: B008 - immutable
+    def records(self, cursor: Cursor = START) -> Iterator[tuple[int, bytes]]:
         """`(position, datom)` of everything from `cursor` to the present end, checked one by one.
 
         Raises:
@@ -276,13 +284,12 @@ class LogStream:
     def _extent(self) -> tuple[tuple[Segment, ...], int]:
         """The segments, and the position behind the last record, that this handle can read now."""
         if self._writer is not None:
-            return self._writer.segments, self._writer.end
-        end = _read_mark(self._path)
-        if end is None:
-            raise LogCorrupt(_no_mark(self._path))
+            end = self._writer.end  # before the segments, of which there may be more by then
+            return self._writer.segments, end
+        end = required_mark(self._path)
         if end != self._reader_end:
             segments = list_segments(self._path)
-            _check_chain(segments)
+            check_chain(segments)
             self._reader_segments, self._reader_end = segments, end
         return self._reader_segments, end
 
@@ -299,83 +306,21 @@ class LogStream:
                 yield segments[index], position, min(stop, end)
             position = stop
 
+    def _ends_sealed(self, position: int) -> bool:
+        """Whether the seal stands right before `position`: for a cursor that was made behind it."""
+        if self._writer is not None:
+            return self._writer.sealed
+        before = position - RECORD_HEADER_BYTES
+        if before < 0:
+            return False
+        segment = next(segment for segment in reversed(self._extent()[0]) if segment.base <= before)
+        with segment.path.open("rb") as file:
+            file.seek(segment.offset(before))
+            return file.read(RECORD_HEADER_BYTES) == record_header(self._meta.stream, before, b"", seal=True)
+
     def _iterate(self, position: int) -> Iterator[LogRecord]:
         for segment, start, stop in self._spans(position):
             try:
                 yield from read_records(segment, self._meta.stream, start, stop)
             except Broken as problem:
                 raise corrupt(segment, problem.position, problem.why) from None
-
-
-def _recover(path: Path, meta: LogMeta) -> tuple[tuple[Segment, ...], int, bool]:
-    """Segments, end and whether sealed, after a torn tail was cut off and everything left was made durable."""
-    segments = list_segments(path)
-    mark = _read_mark(path)
-    if mark is None and (path / "mark").exists():
-        raise LogCorrupt(_no_mark(path))
-    segments = _drop_unborn(segments, meta, mark)
-    if not segments or segments[0].base != 0:
-        raise LogCorrupt(f"log {path.name!r}: its first segment is missing; restore it from a copy")
-    _check_chain(segments)
-    last = segments[-1]
-    floor = last.base if mark is None else mark
-    end, sealed, broken = last.base, False, ""
-    try:
-        for record in read_records(last, meta.stream, last.base, None):
-            if sealed:
-                raise corrupt(last, record.position, "a record behind the seal")
-            end, sealed = record.next, record.seal
-    except Broken as problem:
-        broken = problem.why
-    if end < floor:
-        raise corrupt(last, end, broken or "the file stops before the end of what was synced")
-    _cut(last, end)
-    return segments, end, sealed
-
-
-def _drop_unborn(segments: tuple[Segment, ...], meta: LogMeta, mark: int | None) -> tuple[Segment, ...]:
-    """Remove a last segment whose creation was interrupted: nothing was ever appended to it."""
-    if len(segments) < 2 or (mark is not None and mark > segments[-1].base):
-        return segments
-    last = segments[-1]
-    try:
-        next(read_records(last, meta.stream, last.base, None), None)
-    except Broken:
-        if last.path.stat().st_size <= SEGMENT_HEADER_BYTES:
-            last.path.unlink()
-            sync_folder(last.path.parent)
-            return segments[:-1]
-    return segments
-
-
-def _cut(segment: Segment, end: int) -> None:
-    fd = os.open(segment.path, os.O_RDWR)
-    try:
-        os.ftruncate(fd, segment.offset(end))
-        sync_data(fd)
-    finally:
-        os.close(fd)
-
-
-def _check_chain(segments: tuple[Segment, ...]) -> None:
-    for one, other in pairwise(segments):
-        if one.offset(other.base) != one.path.stat().st_size:
-            raise corrupt(one, other.base, f"the segment does not end where {other.path.name} begins")
-
-
-def _read_mark(path: Path) -> int | None:
-    for _ in range(3):  # a writer may be overwriting it
-        try:
-            position = decode_mark((path / "mark").read_bytes())
-        except FileNotFoundError:
-            return None
-        if position is not None:
-            return position
-    return None
-
-
-def _no_mark(path: Path) -> str:
-    return (
-        f"log {path.name!r}: the file 'mark' is damaged or missing, so a torn tail cannot be told from bit rot; "
-        "restore it from a copy, or delete it and open the log for writing to accept the longest intact prefix"
-    )

@@ -3,14 +3,17 @@
 Rules:
 
 * The log's first record is the schema. Each other record is a row group: a header and one block for each field in the
-  order of their names, joined so that payloads are aligned. A row group is there whole or not at all.
+  order of their names, joined so that payloads are aligned. A row group is there whole or not at all; a long append
+  makes several.
 * Rows have numbers from 0 and never change. `extent` counts rows that are synced, so a reader that has fixed an extent
   can read all of it after any crash.
 * Types are exact: nothing is converted in silence.
+* Any number of threads may use one table; any number of processes may read it.
 """
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -23,7 +26,7 @@ from numpy.typing import NDArray
 
 from sojourn.codec import Kind, Record, decode, encode
 from sojourn.datoms import ALIGNMENT, Block, BlockKind, Codec, DType, join_datoms, split_datoms
-from sojourn.errors import DecodeError, LogCorrupt, StoreError, StreamFieldMissing, UsageError
+from sojourn.errors import DecodeError, LogCorrupt, StreamFieldMissing, UsageError
 from sojourn.limits import BLOCK_PAYLOAD_BYTES, MAX_BLOCK_PAYLOAD_BYTES, MAX_NAME_CHARS, MAX_RANK, MAX_RECORD_BYTES
 from sojourn.streams.contract import START, Cursor
 from sojourn.streams.log import LogSpec, LogStream
@@ -88,13 +91,14 @@ class _Group(NamedTuple):
 class TableStream:
     """Rows on a log. Make one with `create` or `open`; close it, or use `with`."""
 
-    __slots__ = ("_cache", "_cursor", "_fields", "_groups", "_log", "_readonly", "_rows")
+    __slots__ = ("_cache", "_cursor", "_fields", "_groups", "_log", "_mutex", "_readonly", "_rows")
 
     def __init__(self, log: LogStream, fields: dict[str, Field], cursor: Cursor, *, readonly: bool) -> None:
         self._log, self._fields, self._cursor, self._readonly = log, fields, cursor, readonly
         self._groups: list[_Group] = []
         self._cache: OrderedDict[int, list[NDArray[Any]]] = OrderedDict()
         self._rows = 0
+        self._mutex = threading.RLock()
         self._index()
 
     @classmethod
@@ -107,10 +111,7 @@ class TableStream:
         if not 0 < len(fields) <= _MAX_FIELDS or not all(0 < len(name) <= MAX_NAME_CHARS for name in fields):
             raise UsageError(f"a table has 1 to {_MAX_FIELDS} fields with names of 1 to {MAX_NAME_CHARS} characters")
         schema = _Schema(tuple((name, fields[name].dtype, fields[name].shape) for name in sorted(fields)))
-        log = LogStream.create(path, spec)
-        log.put(encode(schema))
-        log.sync()
-        log.close()
+        LogStream.create(path, spec, [encode(schema)]).close()
         return cls.open(path)
 
     @classmethod
@@ -133,9 +134,7 @@ class TableStream:
     def _opened(cls, log: LogStream, path: Path, *, readonly: bool) -> TableStream:
         first = next(log.records(START), None)
         if first is None:
-            raise StoreError(
-                f"the table at {path} was not finished when it was created; remove it, and create it again"
-            )
+            raise UsageError(f"the log at {path} is no table: it is empty")
         try:
             schema = decode(_Schema, first[1])
             fields = {name: Field(dtype, shape) for name, dtype, shape in schema.fields}
@@ -163,13 +162,13 @@ class TableStream:
         widest = max(field.row_bytes for field in self._fields.values())
         total = sum(field.row_bytes for field in self._fields.values())
         step = max(1, min(BLOCK_PAYLOAD_BYTES // widest, MAX_RECORD_BYTES // 4 // total))
-        for start in range(0, rows, step):
-            part = [array[start : start + step] for array in arrays]
-            group = _Group(self._rows, len(part[0]), self._log.put(self._encode(part)))
-            self._groups.append(group)
-            self._rows += group.rows
-        self._cursor = self._log.end
-        return self._rows
+        with self._mutex:
+            for start in range(0, rows, step):
+                part = [array[start : start + step] for array in arrays]
+                group = _Group(self._rows, len(part[0]), self._log.put(self._encode(part)))
+                self._groups.append(group)
+                self._rows += group.rows
+            return self._rows
 
     def sync(self) -> None:
         """Make every appended row durable."""
@@ -177,11 +176,12 @@ class TableStream:
 
     def extent(self) -> int:
         """Number of rows that are durable and readable now. A writer syncs what it appended first."""
-        if self._readonly:
-            self._index()
-        else:
-            self._log.sync()
-        return self._rows
+        with self._mutex:
+            if self._readonly:
+                self._index()
+            else:
+                self._log.sync()
+            return self._rows
 
     def read(self, start: int, n: int, end: int, fields: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Rows `start` to `min(start + n, end)` of some fields, as fresh arrays of shape `(rows, *field.shape)`.
@@ -276,13 +276,14 @@ class TableStream:
         self._cursor = self._log.end
 
     def _load(self, group: _Group) -> list[NDArray[Any]]:
-        arrays = self._cache.get(group.position)
-        if arrays is None:
-            arrays = self._decode(group, self._log.read_at(group.position))
-            self._cache[group.position] = arrays
-            if len(self._cache) > _GROUPS_KEPT:
-                self._cache.popitem(last=False)
-        return arrays
+        with self._mutex:
+            arrays = self._cache.get(group.position)
+            if arrays is None:
+                arrays = self._decode(group, self._log.read_at(group.position))
+                self._cache[group.position] = arrays
+                if len(self._cache) > _GROUPS_KEPT:
+                    self._cache.popitem(last=False)
+            return arrays
 
     def _decode(self, group: _Group, data: bytes) -> list[NDArray[Any]]:
         head, *blocks = split_datoms(data)
