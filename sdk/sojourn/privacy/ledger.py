@@ -25,7 +25,7 @@ from sojourn.errors import ReleaseConflict, StoreError, UsageError
 from sojourn.privacy.entries import COLUMNS, SCHEMA, LedgerConflict, LedgerEntry, entry_of
 from sojourn.privacy.outputs import OutputFolder
 
-__all__ = ["INLINE_OUTPUT_BYTES", "LedgerConflict", "LedgerEntry", "PrivacyLedger"]
+__all__ = ["INLINE_OUTPUT_BYTES", "PrivacyLedger"]
 
 INLINE_OUTPUT_BYTES: Final = 64 * 1024  # larger outputs lie in a file beside the database
 
@@ -53,10 +53,12 @@ class PrivacyLedger:
         self._bodies = OutputFolder(Path(bodies)) if bodies is not None else None
         if self._connection.in_transaction:
             raise UsageError("the connection given to the privacy ledger is in a transaction; commit it first")
-        with _as_store_error("prepared"):
+        with _as_store_error("prepared"), contextlib.ExitStack() as undo:
+            undo.callback(self.close)
             self._connection.execute("PRAGMA synchronous = FULL")
             for statement in SCHEMA:
                 self._connection.execute(statement)
+            undo.pop_all()
 
     def record(
         self,
@@ -235,7 +237,10 @@ class PrivacyLedger:
 def _open(path: Path) -> sqlite3.Connection:
     with _as_store_error("opened"):
         connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
+        with contextlib.ExitStack() as undo:
+            undo.callback(connection.close)
+            connection.execute("PRAGMA journal_mode = WAL")
+            undo.pop_all()
         return connection
 
 
