@@ -1,9 +1,11 @@
-"""Seconds per round and memory, by number of agents: `python tests/benchmarks/rounds.py [--rounds N] [--cases 2x0.1 …]`.
+"""Seconds per round and memory, by number of agents.
 
-The echo job goes through everything a real one does: admitted and signed, guard, machine, ONNX Runtime, release, privacy
-ledger, sealing, TLS websockets on loopback, fold, fsync and commit; one process per agent. Beside it stand what the disk's
-fsync costs, and the figure of the best-known peer, which was measured on a machine of this size. A table; the last
-line is one JSON object.
+    python tests/benchmarks/rounds.py [--rounds N] [--cases 2x0.1 …]
+
+The echo job goes through everything a real one does: admitted and signed, guard, machine, ONNX Runtime, release,
+privacy ledger, sealing, TLS websockets on loopback, fold, fsync and commit; one process per agent. Beside it stand what
+the disk's fsync costs, and the figure of the best-known peer, which was measured on a machine of this size. A table;
+the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +28,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from echo import build, policy  # noqa: E402
-from sojourn.agent import enrol_folder  # noqa: E402
-from sojourn.client import Operator  # noqa: E402
-from sojourn.crypto import Identity  # noqa: E402
-from sojourn.registrar import RegistrarState, serve  # noqa: E402
-from sojourn.testing.fleet import Fleet, Process, call, free_ports  # noqa: E402
+from echo import build, policy
+from sojourn.agent import enrol_folder
+from sojourn.client import Operator
+from sojourn.crypto import Identity
+from sojourn.registrar import RegistrarState, serve
+from sojourn.testing.fleet import Fleet, Process, call, free_ports
 
 CASES: Final = ("2x0.1", "10x0.1", "25x0.1")
 PEER_S: Final = {"2x0.1": 6.5, "25x0.1": 34.0}  # Flower 1.42, one process per message, 2 cores
@@ -119,7 +122,7 @@ def measure(work: Path, agents: int, megabytes: float, rounds: int) -> dict[str,
             found = api.job(job)
         assert found["state"] == "done", found
         seconds = [row["seconds"] for row in found["table"]][1:]
-        apart = [later - before for before, later in zip(published, published[1:], strict=False)]
+        apart = [later - before for before, later in pairwise(published)]
         return {
             "seconds_per_round": round(statistics.median(apart), 4),
             "seconds_open_to_publish": round(statistics.median(seconds), 4),
