@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -40,6 +40,7 @@ __all__ = [
     "peer_digest",
     "pinned_context",
     "request_certificate",
+    "requested_key",
     "server_context",
     "spiffe_uri",
 ]
@@ -47,6 +48,18 @@ __all__ = [
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 LEAF_DAYS: Final = 398
 AUTHORITY_DAYS: Final = 3650
+_X509_ERRORS: Final = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading and verifying hostile X.509 bytes raises."""
+
 BACKDATE: Final = timedelta(hours=1)
 """Certificates begin in the past, so that a peer whose clock is a little late accepts them."""
 
@@ -105,7 +118,7 @@ class Authority:
         Raises:
             EnrolmentRefused: the request cannot be read, its signature fails, or its key is not P-256.
         """
-        public = _requested_key(request)
+        public = requested_key(request)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{role} {key.hex()[:16]}")])
         hosts = tuple(hosts)
         names: list[x509.GeneralName] = [_general_name(host) for host in hosts]
@@ -190,7 +203,7 @@ def check_certificate(certificate: bytes, authority: bytes, role: Role, key: byt
         leaf = x509.load_der_x509_certificate(certificate)
         leaf.verify_directly_issued_by(x509.load_der_x509_certificate(authority))
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except _X509_ERRORS:
         raise SignatureInvalid("the TLS certificate was not issued by the roster's authority") from None
     if names.get_values_for_type(x509.UniformResourceIdentifier) != [spiffe_uri(role, key)]:
         raise SignatureInvalid(f"the TLS certificate names another party than {spiffe_uri(role, key)}")
@@ -287,12 +300,17 @@ def _load_chain(context: ssl.SSLContext, identity: Identity) -> None:
         context.load_cert_chain(path, password=password)
 
 
-def _requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
+def requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
+    """The P-256 key that a certificate request asks for, and proves possession of.
+
+    Raises:
+        EnrolmentRefused: it cannot be read, is for another kind of key, or proves nothing.
+    """
     try:
         parsed = x509.load_der_x509_csr(request)
         public = parsed.public_key()
         proven = parsed.is_signature_valid
-    except (ValueError, TypeError):
+    except _X509_ERRORS:
         raise EnrolmentRefused("the certificate request cannot be read") from None
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise EnrolmentRefused("the certificate request is not for a P-256 key")

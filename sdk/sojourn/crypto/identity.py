@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -38,6 +39,7 @@ class Keystore(Record, frozen=True):
     suite: int
     role: Role
     name: str
+    key: bytes  # key id, 32 bytes: a damaged private key is noticed when it is loaded
     sign: bytes  # Ed25519 private key, 32 bytes
     mlkem: bytes  # ML-KEM-768 seed, 64 bytes
     x25519: bytes  # X25519 private key, 32 bytes
@@ -52,6 +54,7 @@ class RootKeystore(Record, frozen=True):
 
     KIND: ClassVar[int] = Kind.ROOT_KEYSTORE
     suite: int
+    public: bytes  # noticed when it does not belong to `sign`
     sign: bytes
 
     def __repr__(self) -> str:
@@ -170,7 +173,7 @@ class Identity:
         mine = self.tls.public_key()
         try:
             public = x509.load_der_x509_certificate(certificate).public_key()
-        except ValueError:
+        except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
             raise ConfigError("the TLS certificate cannot be read") from None
         if not isinstance(public, ec.EllipticCurvePublicKey) or public.public_numbers() != mine.public_numbers():
             raise ConfigError("the TLS certificate is not for this identity's key; was another identity put here?")
@@ -192,6 +195,7 @@ class Identity:
             suite=SUITE_1,
             role=self.role,
             name=self.name,
+            key=self.key,
             sign=self._sign.private_bytes_raw(),
             mlkem=mlkem,
             x25519=x25519,
@@ -235,7 +239,7 @@ class Identity:
             return identity
         try:
             parsed = x509.load_pem_x509_certificate(read_public(beside))
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise ConfigError(f"{beside} is not a certificate in PEM") from None
         return identity.with_certificate(parsed.public_bytes(serialization.Encoding.DER))
 
@@ -249,11 +253,15 @@ class Identity:
 def _restore(store: Keystore) -> Identity:
     sign = ed25519.Ed25519PrivateKey.from_private_bytes(store.sign)
     if store.role == "author":
-        return Identity(store.role, store.name, sign, None, None)
-    tls = serialization.load_der_private_key(store.tls, password=None)
-    if not isinstance(tls, ec.EllipticCurvePrivateKey):
-        raise DecodeError("value", "the TLS key is not an elliptic curve key")
-    return Identity(store.role, store.name, sign, SealKey(store.mlkem, store.x25519), tls)
+        identity = Identity(store.role, store.name, sign, None, None)
+    else:
+        tls = serialization.load_der_private_key(store.tls, password=None)
+        if not isinstance(tls, ec.EllipticCurvePrivateKey):
+            raise DecodeError("value", "the TLS key is not an elliptic curve key")
+        identity = Identity(store.role, store.name, sign, SealKey(store.mlkem, store.x25519), tls)
+    if identity.key != store.key:
+        raise DecodeError("digest", "its keys are damaged; restore the file from a backup")
+    return identity
 
 
 class RootKey:
@@ -289,7 +297,8 @@ class RootKey:
 
     def save(self, path: Path) -> None:
         """Write to `path`, mode 0600. Raises `ConfigError` where it exists."""
-        write_private(path, encode(RootKeystore(suite=SUITE_1, sign=self._sign.private_bytes_raw())))
+        store = RootKeystore(suite=SUITE_1, public=self.public, sign=self._sign.private_bytes_raw())
+        write_private(path, encode(store))
 
     @classmethod
     def load(cls, path: Path) -> RootKey:
@@ -301,10 +310,13 @@ class RootKey:
         try:
             store = decode(RootKeystore, read_private(path))
             check_suite(store.suite, str(path))
-            return cls(ed25519.Ed25519PrivateKey.from_private_bytes(store.sign))
+            root = cls(ed25519.Ed25519PrivateKey.from_private_bytes(store.sign))
         except (DecodeError, ValueError) as problem:
             reason = problem if isinstance(problem, DecodeError) else "the key in it cannot be read"
             raise ConfigError(f"{path} is not a root key of this program: {reason}") from None
+        if root.public != store.public:
+            raise ConfigError(f"{path} is a damaged root key; restore it from a backup")
+        return root
 
     def __repr__(self) -> str:
         return f"RootKey({self.public.hex()[:16]}…)"

@@ -22,12 +22,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from sojourn.codec import digest, digest_parts
 from sojourn.contracts import SUITE_1, Entry
 from sojourn.crypto import IDENTITY_FILE, Authority, Identity, TrustedSet, read_root_public, sign_document
+from sojourn.crypto.certificates import requested_key
 from sojourn.crypto.keyfiles import read_public
 from sojourn.crypto.setup import AUTHORITY_FILE, ROOT_PUBLIC_FILE, ROSTER_FILE, YEAR_MS, now_ms
 from sojourn.crypto.suite import KEY_BYTES, SEAL_KEY_BYTES
@@ -340,9 +340,6 @@ def _advance(database: sqlite3.Connection, clock_ms: int) -> int:
 
 def _keys_digest(request: EnrolmentRequest) -> bytes:
     """What makes a second request the same agent's: all three public keys (the request's own signature varies)."""
-    try:
-        tls = x509.load_der_x509_csr(request.csr).public_key()
-    except ValueError:
-        raise EnrolmentRefused("the certificate request cannot be read") from None
+    tls = requested_key(request.csr)
     spki = tls.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return digest_parts("enrolment/keys", request.sign_key, request.seal_key, spki)
