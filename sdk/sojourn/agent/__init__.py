@@ -1,1 +1,34 @@
-"""The embeddable agent runtime: what an app starts."""
+"""The embeddable agent runtime: what an app starts.
+
+```python
+from sojourn.agent import Agent, Field
+
+with Agent(state="hospital-1", coordinator="wss://coordinator.example:7443", policy="policy.toml") as agent:
+    if "patients" not in agent.streams.names():
+        agent.streams.create("patients", {"x": Field("f32", (30,)), "y": Field("f32")})
+        agent.streams.append("patients", {"x": features, "y": labels})
+    asyncio.run(agent.run())
+```
+
+Rules of this package: one process holds a state folder; what a program does happens once, whatever dies in between
+(`journal`, `host`); what leaves passes the owner's policy and the privacy ledger first (`releases`, `answers`); the
+reason of a refusal or failure goes to the owner's log (`owner`), its public code to the coordinator.
+"""
+
+from sojourn.agent.data import AgentStreams, StreamInfo
+from sojourn.agent.enrolment import enrol_folder
+from sojourn.agent.folder import AgentPaths
+from sojourn.agent.runtime import Agent
+from sojourn.agent.status import AgentStatus, read_status
+from sojourn.streams import Field
+
+__all__ = [
+    "Agent",
+    "AgentPaths",
+    "AgentStatus",
+    "AgentStreams",
+    "Field",
+    "StreamInfo",
+    "enrol_folder",
+    "read_status",
+]

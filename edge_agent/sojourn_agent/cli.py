@@ -1,0 +1,154 @@
+"""`sojourn-agent`: the daemon's command line.
+
+Rules: every command has help with an example; results go to standard output (`--json` where there is one), words to
+standard error; nothing heavy is imported before the command that needs it. Exit codes: 0 done, 1 an error, 2 wrong
+usage, configuration or policy, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sojourn_agent.console import AS_JSON, STATE, guarded, print_json, say
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="sojourn-agent",
+    help="Runs admitted programs where the data is, under its owner's policy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="The owner's private streams.", no_args_is_help=True)
+policy = typer.Typer(help="The owner's policy.", no_args_is_help=True)
+app.add_typer(data, name="data")
+app.add_typer(policy, name="policy")
+
+
+@app.command(epilog="Example: sojourn-agent enrol --state hospital-1 --token sjt1.…")
+@guarded
+def enrol(
+    state: STATE,
+    token: Annotated[str, typer.Option("--token", help="One-time token from the registrar.", envvar="SOJOURN_TOKEN")],
+    as_json: AS_JSON = False,
+) -> None:
+    """Make keys in a state folder and have the registrar sign them. A token works once."""
+    import asyncio  # noqa: PLC0415
+
+    from sojourn.agent.enrolment import enrol_folder  # noqa: PLC0415
+
+    entry = asyncio.run(enrol_folder(state, token))
+    if as_json:
+        print_json({"name": entry.name, "key": entry.key.hex(), "expires_ms": entry.expires_ms})
+    else:
+        say(f"enrolled as {entry.name} ({entry.key.hex()[:16]}…); keys are in {state}, nobody else has them")
+
+
+@data.command("import", epilog="Example: sojourn-agent data import --state hospital-1 --stream patients rows.npz")
+@guarded
+def import_data(
+    state: STATE,
+    stream: Annotated[str, typer.Option("--stream", help="Name of the stream; made if it does not exist.")],
+    file: Annotated[Path, typer.Argument(help=".npz file with one array for each field, first axis rows.")],
+    as_json: AS_JSON = False,
+) -> None:
+    """Append the rows of an .npz file to a private stream."""
+    from sojourn.agent.data import AgentStreams, fields_of, read_columns  # noqa: PLC0415
+    from sojourn.agent.folder import AgentPaths  # noqa: PLC0415
+    from sojourn.streams import StateFolder  # noqa: PLC0415
+
+    columns = read_columns(file)
+    with StateFolder.open(state, "agent") as folder:
+        streams = AgentStreams(AgentPaths(folder.path).streams)
+        try:
+            if stream not in streams.names():
+                streams.create(stream, fields_of(columns))
+            rows = streams.append(stream, columns)
+        finally:
+            streams.close()
+    if as_json:
+        print_json({"stream": stream, "rows": rows})
+    else:
+        say(f"stream {stream} now has {rows} rows")
+
+
+@data.command("show", epilog="Example: sojourn-agent data show --state hospital-1")
+@guarded
+def show_data(state: STATE, as_json: AS_JSON = False) -> None:
+    """Show names, fields and sizes of the private streams; never a value."""
+    from sojourn.agent.data import read_streams  # noqa: PLC0415
+    from sojourn.agent.folder import AgentPaths  # noqa: PLC0415
+
+    found = read_streams(AgentPaths(state).streams)
+    if as_json:
+        print_json(
+            [
+                {
+                    "stream": info.name,
+                    "rows": info.rows,
+                    "fields": {name: [field.dtype, *field.shape] for name, field in info.fields.items()},
+                }
+                for info in found
+            ]
+        )
+        return
+    for info in found:
+        fields = ", ".join(f"{name}: {field.dtype}{list(field.shape)}" for name, field in info.fields.items())
+        say(f"{info.name}: {info.rows} rows of {fields}")
+    if not found:
+        say(f"no streams yet; make one with: sojourn-agent data import --state {state} --stream NAME FILE.npz")
+
+
+@app.command(epilog="Example: sojourn-agent run --state hospital-1 --coordinator wss://127.0.0.1:7443")
+@guarded
+def run(
+    state: STATE,
+    coordinator: Annotated[
+        str,
+        typer.Option(
+            "--coordinator", envvar="SOJOURN_AGENT_COORDINATOR", help="wss://HOST:PORT of the agents' listener."
+        ),
+    ],
+    policy_file: Annotated[
+        Path | None, typer.Option("--policy", help="The owner's policy; by default policy.toml in the state folder.")
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of one graph.")] = 1,
+) -> None:
+    """Serve until stopped. Whatever runs goes on after a restart, where it was."""
+    from sojourn_agent.daemon import serve  # noqa: PLC0415
+
+    raise typer.Exit(serve(state, coordinator, policy_file, threads))
+
+
+@app.command(epilog="Example: sojourn-agent status --state hospital-1 --json")
+@guarded
+def status(state: STATE, as_json: AS_JSON = False) -> None:
+    """Show the agent's orders, and what restarts resumed and recomputed. Works beside a running agent."""
+    from sojourn.agent.status import read_status  # noqa: PLC0415
+
+    found = read_status(state)
+    if as_json:
+        print_json(found.as_json())
+        return
+    from sojourn_agent.tables import status_table  # noqa: PLC0415
+
+    status_table(found)
+
+
+@policy.command("check", epilog="Example: sojourn-agent policy check policy.toml")
+@guarded
+def check_policy_file(file: Annotated[Path, typer.Argument(help="The policy file.")], as_json: AS_JSON = False) -> None:
+    """Say in plain sentences what a policy admits, or what is wrong with it (exit code 2)."""
+    from sojourn.privacy import check_policy  # noqa: PLC0415
+
+    report = check_policy(file)
+    if as_json:
+        print_json({"sha256": report.digest, "admits": report.lines, "warnings": report.warnings})
+        return
+    for line in report.lines:
+        say(line)
+    for line in report.warnings:
+        say(f"warning: {line}")

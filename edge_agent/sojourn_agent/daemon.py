@@ -1,0 +1,103 @@
+"""The process behind `sojourn-agent run`.
+
+Rules: SIGTERM ends it with 0, Ctrl-C with 130; both stop the run at its next effect and leave the state intact. What
+the link meets (a coordinator that cannot be reached, one that is refused) is said in words on standard error, once for
+each change; it keeps trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Coroutine, MutableMapping
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from sojourn.agent import Agent
+
+from sojourn_agent.console import EXIT_INTERRUPTED, tell
+
+__all__ = ["serve"]
+
+_SILENT: Final = 30.0  # seconds between two lines about the same trouble
+
+
+def serve(state: Path, coordinator: str, policy: Path | None, threads: int) -> int:
+    """Run the agent until it is told to stop; returns the exit code.
+
+    Raises:
+        UsageError: state folder, policy or address do not fit.
+        SojournError: see `Agent.run`.
+    """
+    structlog.configure(processors=[_Narrator(coordinator)], logger_factory=structlog.ReturnLoggerFactory())
+    with Agent(state, coordinator, policy, threads=threads) as agent:
+        tell(f"{agent.me.name} serves {coordinator} under the policy of {agent.policy.owner}; stop with Ctrl-C")
+        code = _loop()(_until_signal(agent))
+    tell("stopped; the state is intact")
+    return code
+
+
+def _loop() -> Callable[[Coroutine[Any, Any, int]], int]:
+    """uvloop where there is one: it takes a fraction of the memory of TLS connections."""
+    if sys.platform != "win32":
+        import uvloop  # noqa: PLC0415
+
+        return uvloop.run
+    return asyncio.run
+
+
+async def _until_signal(agent: Agent) -> int:
+    serving = asyncio.ensure_future(agent.run())
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        serving.cancel()
+
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):  # not on Windows, where Ctrl-C raises KeyboardInterrupt instead
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    return EXIT_INTERRUPTED if received and received[0] == signal.SIGINT else 0
+
+
+class _Narrator:
+    """Turns the link's events into sentences."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._last = ""
+        self._said_at = 0.0
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        text = self._sentence(event)
+        now = asyncio.get_running_loop().time()
+        if text and (text != self._last or now - self._said_at > _SILENT):
+            self._last, self._said_at = text, now
+            tell(text)
+        raise structlog.DropEvent
+
+    def _sentence(self, event: MutableMapping[str, Any]) -> str:
+        match event.get("event"):
+            case "coordinator.unreachable":
+                return f"cannot reach {self._url} ({event.get('problem')}); trying again"
+            case "coordinator.greeted":
+                return f"connected to {self._url}"
+            case "coordinator.left":
+                return f"the line to {self._url} ended ({event.get('reason')}); connecting again"
+            case "coordinator.refused":
+                return f"{self._url} is refused: {event.get('why')}"
+            case "coordinator.violation":
+                return f"{self._url} broke the protocol: {event.get('problem')}"
+            case "coordinator.bye":
+                return f"{self._url} said goodbye: {event.get('reason')}"
+            case other:
+                return f"{other}"

@@ -1,0 +1,190 @@
+"""The owner's private streams in a state folder, and the same behind the owner's policy.
+
+Rules: a stream is a table under `streams/<name>/`; its name is a plain file name; rows are appended, never changed.
+A program sees a stream only through `AdmittedStreams`, which asks the admission of its order each time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sojourn.agent.objects import Array, OpenStream
+from sojourn.datoms import DType
+from sojourn.errors import ConfigError, StreamFieldMissing, UsageError
+from sojourn.labels import Label
+from sojourn.privacy import Admission
+from sojourn.streams import Field, TableStream
+
+__all__ = ["AdmittedStreams", "AgentStreams", "StreamInfo", "fields_of", "read_columns", "read_streams"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What may be shown of a stream: schema and size, no values.
+
+    Attributes:
+        name: of the stream.
+        fields: by name.
+        rows: how many.
+    """
+
+    name: str
+    fields: Mapping[str, Field]
+    rows: int
+
+
+def fields_of(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, Field]:
+    """The fields that fit some columns: their types, and their shapes without the first axis.
+
+    Raises:
+        UsageError: a column without rows, or of a type that streams do not hold.
+    """
+    fields: dict[str, Field] = {}
+    for name, array in columns.items():
+        if array.ndim == 0:
+            raise UsageError(f"column {name!r} is one number; a column has one entry for each row")
+        fields[name] = Field(DType.of(array.dtype).name_of, array.shape[1:])
+    return fields
+
+
+class AgentStreams:
+    """The streams of one agent. Opened tables stay open until `close`.
+
+    Args:
+        folder: `streams/` of the state folder, which this process holds.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tables: dict[str, TableStream] = {}
+
+    def names(self) -> list[str]:
+        """Names of the streams, sorted."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+
+    def create(self, name: str, fields: Mapping[str, Field]) -> None:
+        """Make an empty stream.
+
+        Args:
+            name: 1 to 64 of letters, digits, `_`, `.`, `-`.
+            fields: what each row holds.
+
+        Raises:
+            UsageError: a bad name, or the stream exists.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._tables[name] = TableStream.create(self._path(name), fields)
+
+    def append(self, name: str, columns: Mapping[str, npt.NDArray[Any]]) -> int:
+        """Append rows, durably; returns the new number of rows.
+
+        Raises:
+            UsageError: no such stream, or columns that do not fit its fields; nothing was appended.
+        """
+        table = self.table(name)
+        rows = table.append(columns)
+        table.sync()
+        return rows
+
+    def info(self, name: str) -> StreamInfo:
+        """Schema and size of a stream."""
+        table = self.table(name)
+        return StreamInfo(name, table.fields, table.extent())
+
+    def table(self, name: str) -> TableStream:
+        """The table behind a stream.
+
+        Raises:
+            UsageError: there is none; the message names those that exist.
+        """
+        table = self._tables.get(name)
+        if table is None:
+            path = self._path(name)
+            if not path.is_dir():
+                known = ", ".join(self.names()) or "none yet"
+                raise UsageError(f"there is no stream {name!r} here; streams: {known}; import data to make one")
+            table = self._tables[name] = TableStream.open(path)
+        return table
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is no name of a stream; use 1 to 64 of A-Z a-z 0-9 _ . -, not . or - first")
+        return self._folder / name
+
+    def close(self) -> None:
+        """Close every table."""
+        for table in self._tables.values():
+            table.close()
+        self._tables.clear()
+
+
+class AdmittedStreams:
+    """The streams that one order's admission opens.
+
+    Args:
+        streams: the agent's.
+        admission: the owner's word on this order.
+    """
+
+    def __init__(self, streams: AgentStreams, admission: Admission) -> None:
+        self._streams = streams
+        self._admission = admission
+
+    def open(self, name: str, fields: tuple[str, ...]) -> int:
+        """Rows that can be read now; they are durable.
+
+        Raises:
+            AdmissionRefused: the policy does not admit stream or field.
+            StreamFieldMissing: the stream does not exist, or lacks a field.
+        """
+        self._admission.check_open(name, fields)
+        try:
+            table = self._streams.table(name)
+        except UsageError as problem:
+            raise StreamFieldMissing(str(problem)) from None
+        table.check_fields(fields)
+        return table.extent()
+
+    def read(self, stream: OpenStream, start: int, count: int) -> Mapping[str, Array]:
+        """Columns of rows [start, start + count) of an opened stream."""
+        return self._streams.table(stream.name).read(start, count, stream.extent, stream.fields)
+
+    def label(self, name: str) -> Label:
+        """The label of a stream's rows: its owner and its name."""
+        return Label.of(f"{self._admission.owner}/{name}")
+
+
+def read_columns(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The columns of an `.npz` file; nothing in it is ever unpickled.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else than plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            columns = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError) as problem:
+        raise ConfigError(f"{path}: {problem}; give an .npz file of plain arrays, one for each field") from None
+    if not columns:
+        raise ConfigError(f"{path} holds no arrays; save it with numpy.savez(path, x=..., y=...)")
+    return columns
+
+
+def read_streams(folder: Path) -> list[StreamInfo]:
+    """Schema and size of every stream under `folder`, beside a running agent too; changes nothing."""
+    found: list[StreamInfo] = []
+    for name in AgentStreams(folder).names():
+        with TableStream.open(folder / name, readonly=True) as table:
+            found.append(StreamInfo(name, table.fields, table.extent()))
+    return found

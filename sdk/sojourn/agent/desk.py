@@ -1,0 +1,159 @@
+"""The worker side of an agent: judges one order, or works one run to its sealed answer. Blocking; made for threads.
+
+Rules: judging ends with the order durable as accepted, working ends with the answer durable in the outbox; between the
+two a restart takes the order up again. Whatever concerns one order becomes its public outcome; what concerns this host
+(`StoreError`, `OSError`) is raised, and leaves the run where it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sojourn.agent.admission import AdmissionDesk, OpenedOrder, Prepared
+from sojourn.agent.answers import seal_answer
+from sojourn.agent.database import AgentDatabase, OrderRow
+from sojourn.agent.folder import write_synced
+from sojourn.agent.host import Finished, Stopped
+from sojourn.agent.releases import released_in_run
+from sojourn.agent.runs import RunBench, run_order
+from sojourn.contracts import BodyRef
+from sojourn.crypto import Identity
+from sojourn.errors import AdmissionRefused, ReleaseConflict, SojournError, StoreError
+from sojourn.privacy import Admission
+
+__all__ = ["HOST_FAILURES", "ReadyAnswer", "WorkDesk", "stored_answer"]
+
+HOST_FAILURES: Final = (StoreError, OSError, sqlite3.Error)
+"""What concerns this host and no order: the run stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyAnswer:
+    """An answer that is durable here and may be offered inside a lease."""
+
+    order: bytes
+    packet: bytes
+    body: BodyRef | None
+
+
+class WorkDesk:
+    """Judges and works orders.
+
+    Args:
+        identity: signs answers.
+        desk: verifies.
+        database: orders.
+        bench: what runs need.
+    """
+
+    def __init__(self, identity: Identity, desk: AdmissionDesk, database: AgentDatabase, bench: RunBench) -> None:
+        self._identity = identity
+        self._desk = desk
+        self._database = database
+        self._bench = bench
+
+    def prepare(self, opened: OpenedOrder) -> tuple[Prepared, Admission]:
+        """Program, graphs and the owner's admission of an order whose bundle was fetched.
+
+        Raises:
+            PeerError: bundle, program or graphs do not hold.
+            AdmissionRefused: the owner's policy says no.
+        """
+        packet, terms = opened.packet, opened.order.order
+        prepared = self._desk.prepare(opened.order, lambda: self._bench.bodies.read(terms.bundle, packet.bundle_key))
+        return prepared, self._desk.admit(opened.order, prepared)
+
+    def accept(self, opened: OpenedOrder, envelope: bytes) -> None:
+        """Judge an order whose bundle was fetched, and make it durable as accepted.
+
+        Raises:
+            PeerError, UsageError, Refusal: it is not accepted.
+        """
+        _, admission = self.prepare(opened)
+        row = self._desk.row(opened, envelope, self._bench.now_ms())
+        self._database.accept(row, opened.order.order.sequence, row.accepted_ms)
+        self._bench.log.info(
+            "order accepted",
+            order=opened.order.digest,
+            run=opened.order.order.run,
+            job=opened.order.job.value.name,
+            purpose=opened.order.job.value.purpose,
+            author=opened.order.author.name,
+            phase=opened.order.order.phase,
+            round=opened.order.order.round,
+            rule=admission.title,
+        )
+
+    def work(self, opened: OpenedOrder, stop: threading.Event) -> ReadyAnswer | None:
+        """Work an accepted order to its answer. None when it was stopped first.
+
+        Raises:
+            StoreError, OSError, sqlite3.Error: this host failed; the run stays as it is.
+        """
+        journal, ending = None, None
+        try:
+            prepared, admission = self.prepare(opened)
+            journal, ending = run_order(
+                self._bench, opened, prepared, admission, stop, self._tell(opened), self._restarted(opened)
+            )
+        except AdmissionRefused as problem:
+            ending = Finished("refused", problem.code, 0, str(problem))
+        except ReleaseConflict as problem:
+            ending = Finished("failed", problem.code, 0, str(problem))
+        except StoreError:
+            raise
+        except SojournError as problem:
+            ending = Finished("refused", problem.code, 0, str(problem))
+        if isinstance(ending, Stopped):
+            if journal is not None:
+                journal.close()
+            return None
+        answer = self._answer(opened, ending)
+        if journal is not None:
+            journal.retire(self._bench.paths.spare_journal)
+        return answer
+
+    def _tell(self, opened: OpenedOrder) -> Callable[[int, int, int], None]:
+        def tell(effects: int, resumed: int, recomputed: int) -> None:
+            self._database.count(opened.order.digest, effects=effects, resumed=resumed, recomputed=recomputed)
+
+        return tell
+
+    def _restarted(self, opened: OpenedOrder) -> Callable[[], None]:
+        def restarted() -> None:
+            self._database.count(opened.order.digest, effects=0, restarts=1)
+            self._bench.log.info("run resumed", order=opened.order.digest, run=opened.order.order.run)
+
+        return restarted
+
+    def _answer(self, opened: OpenedOrder, ending: Finished) -> ReadyAnswer | None:
+        """Seal the answer into the outbox. Only a run that is done lets anything out."""
+        order = opened.order
+        log = self._bench.log.info if ending.outcome == "done" else self._bench.log.warning
+        log(
+            "run ended", order=order.digest, run=order.order.run, outcome=ending.outcome, code=ending.code,
+            line=ending.line, detail=ending.detail,
+        )  # fmt: skip
+        done = ending.outcome == "done"
+        released, update = released_in_run(self._bench.ledger, order.order.run) if done else ((), b"")
+        sealed = seal_answer(self._identity, order, ending, released, update, self._desk.now(self._bench.now_ms()))
+        if sealed.body is not None:
+            write_synced(self._bench.paths.outgoing(order.digest), sealed.sealed)
+        body = None if sealed.body is None else (sealed.body.id, sealed.body.length)
+        terms = (ending.outcome, ending.code, ending.line)
+        if not self._database.answered(order.digest, sealed.packet, body, terms, ending.effects):
+            self._bench.paths.outgoing(order.digest).unlink(missing_ok=True)
+            return None
+        return ReadyAnswer(order.digest, sealed.packet, sealed.body)
+
+
+def stored_answer(row: OrderRow) -> ReadyAnswer | None:
+    """The answer that a restart offers again, exactly as it was sealed."""
+    if row.packet is None:
+        return None
+    body = None if row.body is None else BodyRef(row.body, row.body_length, b"", 0)
+    return ReadyAnswer(row.digest, row.packet, body)

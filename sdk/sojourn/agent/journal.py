@@ -1,0 +1,277 @@
+"""The journal of one run: what makes its effects happen once, and a restart go on where the run was.
+
+Rules:
+
+* A journal is a `LogStream` of `JournalRecord`s. It begins with `Begin` and a `Sealed` snapshot; then come one record
+  for each effect, tensor bodies, and further snapshots. `End` is the last one.
+* A *generation* is one log. When a log has grown past its bound, a snapshot opens the next generation, and the one
+  before is deleted after the new one is durable: disk use does not grow with the length of a run.
+* Effect records are appended before the machine gets the result. Records of pure effects reach the disk with the next
+  sync (a killed process loses none of them, only a lost machine does); `stream.open`, snapshots and everything that
+  precedes a release are synced at once.
+* Recovery reads the newest complete generation: the latest snapshot, and the records behind it by occurrence.
+  Whatever is not a journal of this order raises `StoreError` or `LogCorrupt`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sojourn.agent.folder import sync_folder
+from sojourn.agent.records import (
+    Begin,
+    Body,
+    Commit,
+    EffectRecord,
+    End,
+    JournalRecord,
+    Pure,
+    Read,
+    Sealed,
+)
+from sojourn.codec import decode, encode
+from sojourn.contracts import Occurrence
+from sojourn.errors import StoreError
+from sojourn.limits import MAX_RECORD_BYTES, MIB
+from sojourn.streams import LogSpec, LogStream
+
+__all__ = ["Journal", "Recovered"]
+
+_PREFIX: Final = "journal-"
+_ROTATE_BYTES: Final = 64 * MIB
+_REUSE_BYTES: Final = 1 * MIB
+_BODY_PART_BYTES: Final = 8 * MIB
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a restart finds.
+
+    Attributes:
+        sealed: the latest snapshot.
+        tail: records of effects behind it, by occurrence, in the order in which they happened.
+        end: how the run ended, if it did.
+    """
+
+    sealed: Sealed
+    tail: dict[Occurrence, EffectRecord] = field(default_factory=dict)
+    end: End | None = None
+
+
+class Journal:
+    """Writer and reader of one run's journal. One process at a time; the log's own lock sees to that.
+
+    After `open`, either `recovered` says where to go on, or the first `seal` begins the journal.
+
+    Args:
+        folder: `runs/<run>`.
+        begin: whose journal it is.
+    """
+
+    def __init__(self, folder: Path, begin: Begin) -> None:
+        self._folder = folder
+        self._begin = begin
+        self._log: LogStream | None = None
+        self._begun = False
+        self._generation = 0
+        self._bytes = 0
+        self._bodies: dict[bytes, list[int]] = {}
+        self.recovered: Recovered | None = None
+
+    @classmethod
+    def open(cls, folder: Path, begin: Begin, spare: Path | None = None) -> Journal:
+        """Open the journal of a run, or prepare a new one.
+
+        What is there of another order (an earlier custody of the same run), or without a durable snapshot, is not
+        gone on from: what it committed is in the privacy ledger.
+
+        Args:
+            folder: `runs/<run>`, made if missing.
+            begin: whose journal it is.
+            spare: folder of a finished run's journal, whose log is used on: making a log costs several syncs.
+
+        Raises:
+            LogCorrupt: a record in the middle is damaged; the message names it.
+        """
+        journal = cls(folder, begin)
+        if spare is not None and spare.exists() and not folder.exists():
+            spare.rename(folder)
+            sync_folder(folder.parent)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number, path in sorted(_generations(folder), reverse=True):
+            if journal._log is None or journal.recovered is None:
+                journal._recover(number, path)
+            else:
+                shutil.rmtree(path)
+        return journal
+
+    def _recover(self, number: int, path: Path) -> None:
+        """Read one generation; go on in it if it is complete, or if there is no better one."""
+        log = LogStream.open(path)
+        try:
+            self._scan(log)
+        except BaseException:
+            log.close()
+            raise
+        if self._log is not None:  # a newer generation that was not complete
+            self._log.close()
+            shutil.rmtree(self._path(self._generation))
+        self._log, self._generation = log, number
+
+    def _scan(self, log: LogStream) -> None:
+        self.recovered, self._begun, self._bodies, self._bytes = None, False, {}, 0
+        for position, data in log.records():
+            self._bytes += len(data)
+            item = decode(JournalRecord, data, limit=MAX_RECORD_BYTES).item
+            if isinstance(item, Begin):
+                self._begun, self._bodies, self.recovered = item == self._begin, {}, None
+            elif self._begun:
+                self._take(position, item)
+
+    def _take(self, position: int, item: EffectRecord | Body | Sealed | End) -> None:
+        match item:
+            case Sealed():
+                self.recovered = Recovered(item)
+            case Body():
+                self._bodies.setdefault(item.handle, []).append(position)
+            case End() if self.recovered is not None:
+                self.recovered.end = item
+            case Pure() | Read() | Commit() if self.recovered is not None:
+                self.recovered.tail[item.occurrence] = item
+            case _:
+                raise StoreError(f"the journal in {self._folder} has a record before its first snapshot")
+
+    @property
+    def sealed_bodies(self) -> Mapping[bytes, object]:
+        """Handles whose bodies are in this generation."""
+        return self._bodies
+
+    def effect(self, record: EffectRecord, *, sync: bool) -> None:
+        """Append the record of one effect.
+
+        Args:
+            record: what happened.
+            sync: whether it must be durable before this returns.
+        """
+        self._append(record)
+        if sync:
+            self.sync()
+        else:
+            self._open_log().flush()
+
+    def seal(self, sealed: Sealed, bodies: Iterator[tuple[bytes, bytes]], tail: list[EffectRecord]) -> None:
+        """Write a snapshot, durable when this returns.
+
+        Args:
+            sealed: the snapshot.
+            bodies: (handle, joined datoms) of what the snapshot names and `needs` told to write.
+            tail: records behind the snapshot that a replay has still to go through.
+        """
+        previous = self._rotate() if self.will_rotate() else None
+        if not self._begun:
+            self._append(self._begin)
+            self._begun = True
+        for handle, datoms in bodies:
+            self._body(handle, datoms)
+        self._append(sealed)
+        for record in tail:
+            self._append(record)
+        self.sync()
+        if previous is not None:
+            shutil.rmtree(previous)
+
+    def will_rotate(self) -> bool:
+        """Whether the next `seal` opens a new generation, which needs the bodies of every live handle again."""
+        return self._log is None or self._bytes > _ROTATE_BYTES
+
+    def _rotate(self) -> Path | None:
+        previous = self._path(self._generation) if self._log is not None else None
+        if self._log is not None:
+            self._log.close()
+        self._generation += 1
+        self._bytes, self._bodies, self._begun = 0, {}, False
+        self._log = LogStream.create(self._path(self._generation), LogSpec("journal"))
+        return previous
+
+    def _body(self, handle: bytes, datoms: bytes) -> None:
+        positions: list[int] = []
+        starts = range(0, max(len(datoms), 1), _BODY_PART_BYTES)
+        for part, start in enumerate(starts):
+            piece = datoms[start : start + _BODY_PART_BYTES]
+            positions.append(self._append(Body(handle, part, part == len(starts) - 1, piece)))
+        self._bodies[handle] = positions
+
+    def body(self, handle: bytes) -> bytes:
+        """The joined datoms of a sealed handle.
+
+        Raises:
+            StoreError: this generation does not hold them whole.
+        """
+        log = self._open_log()
+        parts: list[bytes] = []
+        last = False
+        for position in self._bodies.get(handle, ()):
+            item = decode(JournalRecord, log.read_at(position), limit=MAX_RECORD_BYTES).item
+            if not isinstance(item, Body) or item.handle != handle or item.part != len(parts) or last:
+                raise StoreError(f"the journal in {self._folder} has a damaged tensor body")
+            parts.append(item.datoms)
+            last = item.last
+        if not last:
+            raise StoreError(f"the journal in {self._folder} lacks a tensor body that its snapshot names")
+        return b"".join(parts)
+
+    def end(self, end: End) -> None:
+        """Write how the run ended. Durable with the answer that follows; lost, the run just ends again."""
+        self._append(end)
+        self._open_log().flush()
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        self._open_log().sync()
+
+    def close(self) -> None:
+        """Close the log; nothing is lost that was flushed."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def restart(self) -> None:
+        """Forget what was recovered: the run starts from the top. Only for the test hook that shows what that costs."""
+        self.recovered, self._begun, self._bodies = None, False, {}
+
+    def retire(self, spare: Path) -> None:
+        """The run's answer is durable: the journal is not needed any more. Its log may serve another run."""
+        reusable = self._log is not None and self._bytes <= _REUSE_BYTES and not spare.exists()
+        self.close()
+        if reusable:
+            self._folder.rename(spare)
+        else:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _append(self, item: Begin | EffectRecord | Body | Sealed | End) -> int:
+        data = encode(JournalRecord(item))
+        if len(data) > MAX_RECORD_BYTES:
+            raise StoreError(f"a journal record of {len(data)} bytes; the limit is {MAX_RECORD_BYTES}")
+        self._bytes += len(data)
+        return self._open_log().put(data)
+
+    def _open_log(self) -> LogStream:
+        if self._log is None:
+            raise StoreError("this journal has not begun: seal a first snapshot")
+        return self._log
+
+    def _path(self, generation: int) -> Path:
+        return self._folder / f"{_PREFIX}{generation:06d}"
+
+
+def _generations(folder: Path) -> list[tuple[int, Path]]:
+    found = []
+    for path in folder.iterdir():
+        number = path.name.removeprefix(_PREFIX)
+        if path.name.startswith(_PREFIX) and number.isdigit():
+            found.append((int(number), path))
+    return found

@@ -1,0 +1,214 @@
+"""What a journal holds: one record type, with a closed union inside.
+
+Rules: everything is a `Record` of `Kind.JOURNAL`; a record about an effect names its occurrence, the effect, and
+`asked`, the digest of its name and arguments, so that a replay that asks for something else is noticed. Digests of
+outputs stand here, outputs do not: tensor bodies have their own records, and only at seals.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from sojourn.codec import Kind, Record
+from sojourn.contracts import Occurrence
+
+__all__ = [
+    "Batch",
+    "Begin",
+    "Body",
+    "BodyRefAt",
+    "ColumnRef",
+    "Commit",
+    "CursorRef",
+    "EffectRecord",
+    "End",
+    "First",
+    "JournalRecord",
+    "ObjectRef",
+    "Opened",
+    "Pure",
+    "Raised",
+    "Read",
+    "Sealed",
+    "SealedObject",
+    "StreamRef",
+    "WeightsRef",
+]
+
+
+class Begin(Record, frozen=True, tag="begin"):
+    """First record of a generation: whose journal this is."""
+
+    order: bytes  # SHA-256 of the signed order
+    run: bytes
+    epoch: int
+    program: bytes
+
+
+class Raised(Record, frozen=True, tag="raised"):
+    """The effect failed, as an exception of the language; `code` is its public code if nothing catches it."""
+
+    type_name: str
+    message: str
+    code: str
+
+
+class Opened(Record, frozen=True, tag="opened"):
+    """`stream.open`: the readable extent, in rows, is fixed here."""
+
+    name: str
+    fields: tuple[str, ...]
+    extent: int
+
+
+class First(Record, frozen=True, tag="first"):
+    """`stream.first`: the row of the first cursor, or None for an empty extent."""
+
+    row: int | None
+
+
+class Batch(Record, frozen=True, tag="batch"):
+    """`stream.batch`: rows [start, start + count), the row of the next cursor, and the digest of the bytes read."""
+
+    start: int
+    count: int
+    next: int | None
+    digest: bytes
+
+
+class Pure(Record, frozen=True, tag="pure"):
+    """Lineage of a pure effect: recomputing it must give `output` again."""
+
+    run: bytes
+    operation: int
+    name: str
+    asked: bytes
+    output: bytes
+
+    @property
+    def occurrence(self) -> Occurrence:
+        """Which parking this is."""
+        return Occurrence(self.run, self.operation)
+
+
+class Read(Record, frozen=True, tag="read"):
+    """A read effect and what it found, as cursor and digest."""
+
+    run: bytes
+    operation: int
+    name: str
+    asked: bytes
+    found: Opened | First | Batch | Raised
+
+    @property
+    def occurrence(self) -> Occurrence:
+        """Which parking this is."""
+        return Occurrence(self.run, self.operation)
+
+
+class Commit(Record, frozen=True, tag="commit"):
+    """A commit effect that is durable where it belongs (privacy ledger, owner's log)."""
+
+    run: bytes
+    operation: int
+    name: str
+    asked: bytes
+    raised: Raised | None
+
+    @property
+    def occurrence(self) -> Occurrence:
+        """Which parking this is."""
+        return Occurrence(self.run, self.operation)
+
+
+class Body(Record, frozen=True, tag="body"):
+    """Part of a handle's tensors: joined datoms. A handle never changes, so its body is written once a generation."""
+
+    handle: bytes
+    part: int
+    last: bool
+    datoms: bytes
+
+
+class WeightsRef(Record, frozen=True, tag="weights"):
+    """The order's weights, which have a durable name of their own."""
+
+    root: bytes
+
+
+class StreamRef(Record, frozen=True, tag="stream"):
+    """An opened private stream."""
+
+    name: str
+    fields: tuple[str, ...]
+    extent: int
+
+
+class CursorRef(Record, frozen=True, tag="cursor"):
+    """A place in an opened stream."""
+
+    name: str
+    fields: tuple[str, ...]
+    extent: int
+    row: int
+
+
+class ColumnRef(Record, frozen=True, tag="column"):
+    """One field of a batch: read again from the stream when needed, and checked against the digest of the batch."""
+
+    name: str
+    fields: tuple[str, ...]
+    extent: int
+    start: int
+    count: int
+    field: str
+    digest: bytes
+
+
+class BodyRefAt(Record, frozen=True, tag="body-of"):
+    """Computed tensors, kept in the `Body` records of the same handle. `state` tells a state from one tensor."""
+
+    state: bool
+    digest: bytes
+
+
+ObjectRef = WeightsRef | StreamRef | CursorRef | ColumnRef | BodyRefAt
+
+
+class SealedObject(Record, frozen=True):
+    """A live handle and where its content is."""
+
+    handle: bytes
+    ref: ObjectRef
+
+
+class Sealed(Record, frozen=True, tag="sealed"):
+    """A snapshot of the machine and of every handle it can reach.
+
+    Attributes:
+        snapshot: bytes of `Machine.dump()`.
+        objects: in the order of `Machine.handles()`, each handle once.
+        effects: effects of the run that had been executed when this was written.
+    """
+
+    snapshot: bytes
+    objects: tuple[SealedObject, ...]
+    effects: int
+
+
+class End(Record, frozen=True, tag="end"):
+    """How the run ended; nothing of it runs again."""
+
+    outcome: Literal["done", "failed", "refused"]
+    code: str
+    line: int
+
+
+EffectRecord = Pure | Read | Commit
+
+
+class JournalRecord(Record, frozen=True):
+    """The one record of a journal."""
+
+    KIND: ClassVar[int] = Kind.JOURNAL
+    item: Begin | Pure | Read | Commit | Body | Sealed | End
