@@ -12,15 +12,22 @@ with Agent(state="hospital-1", coordinator="wss://coordinator.example:7443", pol
 
 Rules of this package: one process holds a state folder; what a program does happens once, whatever dies in between
 (`journal`, `host`); what leaves passes the owner's policy and the privacy ledger first (`releases`, `answers`); the
-reason of a refusal or failure goes to the owner's log (`owner`), its public code to the coordinator.
+reason of a refusal or failure goes to the owner's log (`owner`), its public code to the coordinator. Names of this facade
+are imported when they are first used, so that a command that shows a status does not load a runtime.
 """
 
-from sojourn.agent.data import AgentStreams, StreamInfo
-from sojourn.agent.enrolment import enrol_folder
-from sojourn.agent.folder import AgentPaths
-from sojourn.agent.runtime import Agent
-from sojourn.agent.status import AgentStatus, read_status
-from sojourn.streams import Field
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from sojourn.agent.data import AgentStreams, StreamInfo
+    from sojourn.agent.enrolment import enrol_folder
+    from sojourn.agent.folder import AgentPaths
+    from sojourn.agent.runtime import Agent
+    from sojourn.agent.status import AgentStatus, read_status
+    from sojourn.streams import Field
 
 __all__ = [
     "Agent",
@@ -32,3 +39,21 @@ __all__ = [
     "enrol_folder",
     "read_status",
 ]
+
+_HOMES: Final = {
+    "Agent": "sojourn.agent.runtime",
+    "AgentPaths": "sojourn.agent.folder",
+    "AgentStatus": "sojourn.agent.status",
+    "AgentStreams": "sojourn.agent.data",
+    "Field": "sojourn.streams",
+    "StreamInfo": "sojourn.agent.data",
+    "enrol_folder": "sojourn.agent.enrolment",
+    "read_status": "sojourn.agent.status",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
