@@ -94,7 +94,7 @@ def test_outputs(graphs, manifest, outputs, words):
     ("state", "words"),
     [
         ((W,), r"\['steps'\]"),
-        ((StateTensor("w", "f32", (3, 2), True), STEPS), r"'w': the manifest states f32\[3, 2\], the graph has f32\[3, 1\]"),
+        ((StateTensor("w", "f32", (3, 2), True), STEPS), r"manifest states f32\[3, 2\], the graph has f32\[3, 1\]"),
         ((W, StateTensor("steps", "i32", (), False)), r"'steps': the manifest states i32\[\], the graph has i64\[\]"),
         ((W, W, STEPS), "same name"),
         ((W, StateTensor("steps", "i64", (), True)), "trained tensors are f32"),
