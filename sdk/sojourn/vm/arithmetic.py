@@ -1,0 +1,224 @@
+"""Operators on numbers and sequences.
+
+Integers are of any size; their memory is paid for before they are made and the work on long ones costs fuel. Float
+powers are the one operation of IEEE 754's basic set that machines disagree on: an integral exponent is computed
+exactly and rounded once, one half is the square root, others are refused.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Final
+
+from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.iteration import list_of
+from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
+from sojourn.vm.values import Box, Handle, RecordValue, Value, canonical_float, type_name
+
+__all__ = ["binary", "inplace", "unary"]
+
+MAX_EXPONENT: Final = 1_024
+
+_INTS: Final = frozenset((bool, int))
+_NUMBERS: Final = frozenset((bool, int, float))
+_SEQUENCES: Final = frozenset((str, bytes, list, tuple))
+_FUNCTIONS: Final[dict[str, Callable[[Value, Value], Value]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+}
+_ZERO_INT: Final = {
+    "/": "division by zero",
+    "//": "integer division or modulo by zero",
+    "%": "integer modulo by zero",
+}
+_ZERO_FLOAT: Final = {"/": "float division by zero", "//": "float floor division by zero", "%": "float modulo"}
+
+
+def binary(run: Run, op: str, left: Value, right: Value, shown: str = "") -> Value:
+    """`left op right`; `shown` is the operator in messages (`+=`)."""
+    kind, other = type(left), type(right)
+    if kind is float and other is float and op in "+-*":
+        return canonical_float(_FUNCTIONS[op](left, right))
+    if kind in _INTS and other in _INTS:
+        return _integers(run, op, left, right)
+    if kind in _NUMBERS and other in _NUMBERS and op not in ("&", "|", "^", "<<", ">>"):
+        return _floats(op, left, right)
+    refuse_box("compute with", left, right)
+    if op == "*" and (kind in _SEQUENCES or other in _SEQUENCES):
+        return _repeat(run, left, right)
+    if op == "+" and kind in _SEQUENCES:
+        return _join(run, left, right)
+    if op == "%" and kind in (str, bytes):
+        fail("TypeError", "text % values is not in this language; write an f-string")
+    if op == "|" and kind is dict and other is dict:
+        run.allocate(56 + 3 * SLOT * (len(left) + len(right)))
+        run.spend((len(left) + len(right)) >> 2)
+        return {**left, **right}
+    for value in (left, right):
+        if type(value) in (Handle, RecordValue):
+            no_operation("compute with", value)
+    name = shown or ("** or pow()" if op == "**" else op)
+    fail("TypeError", f"unsupported operand type(s) for {name}: '{type_name(left)}' and '{type_name(right)}'")
+
+
+def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
+    """`left op= right`: changes a list or dict, computes a new value otherwise."""
+    if type(left) is list and op == "+":
+        refuse_box("iterate over", right)
+        added = list_of(run, right)
+        run.allocate(SLOT * len(added))
+        left.extend(added)
+        return left
+    if type(left) is list and op == "*" and type(right) in _INTS:
+        run.allocate(SLOT * len(left) * max(right, 0))
+        run.spend(len(left) * max(right, 0) >> 3)
+        left *= right
+        return left
+    if type(left) is dict and type(right) is dict and op == "|":
+        run.allocate(3 * SLOT * len(right))
+        run.spend(len(right) >> 2)
+        left.update(right)
+        return left
+    return binary(run, op, left, right, f"{op}=")
+
+
+def _integers(run: Run, op: str, left: int, right: int) -> Value:
+    if op == "**":
+        return _power(run, left, right)
+    if right == 0 and op in _ZERO_INT:
+        fail("ZeroDivisionError", _ZERO_INT[op])
+    bits, others = left.bit_length(), right.bit_length()
+    if op == "<<" or op == ">>":
+        if right < 0:
+            fail("ValueError", "negative shift count")
+        size = 0 if left == 0 else bits + right if op == "<<" else max(bits - right, 0)
+        if size > 62:
+            run.allocate(bytes_of_int(size))
+            run.spend(size >> 12)
+        return 0 if left == 0 else _FUNCTIONS[op](left, right)
+    if bits + others > 62:
+        size = bits + others if op == "*" else max(bits, others) + 1
+        run.allocate(bytes_of_int(size))
+        run.spend((bits >> 6) * (others >> 6) >> 8 if op in ("*", "/", "//", "%") else size >> 12)
+        if op == "/":
+            return _true_division(left, right)
+    return _FUNCTIONS[op](left, right)
+
+
+def _true_division(left: int, right: int) -> float:
+    try:
+        return left / right
+    except OverflowError:
+        fail("OverflowError", "integer division result too large for a float")
+
+
+def _power(run: Run, left: int, right: int) -> Value:
+    if right < 0:
+        if left == 0:
+            fail("ZeroDivisionError", "0.0 cannot be raised to a negative power")
+        return _float_power(_as_float(left), right)
+    if left in (0, 1, -1):
+        return left**right if right < 2 else left ** (2 + (right & 1))
+    bits = left.bit_length() * right
+    if bits > 62:
+        run.allocate(bytes_of_int(bits))
+        run.spend((bits >> 6) * (bits >> 6) >> 8)
+    return left**right
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        fail("OverflowError", "int too large to convert to float")
+
+
+def _floats(op: str, left: float, right: float) -> float:
+    first, second = _as_float(left), _as_float(right)
+    if op == "**":
+        return _float_power(first, right)
+    if second == 0.0 and op in _ZERO_FLOAT:
+        fail("ZeroDivisionError", _ZERO_FLOAT[op])
+    return canonical_float(_FUNCTIONS[op](first, second))
+
+
+def _float_power(base: float, exponent: float) -> float:
+    """A power that is the same on every machine, or ValueError."""
+    if base == 0.0 and exponent < 0:
+        fail("ZeroDivisionError", "0.0 cannot be raised to a negative power")
+    if exponent == 0 or base == 1.0:
+        return 1.0
+    if exponent == 0.5 and base >= 0.0:
+        return math.sqrt(base) + 0.0
+    if not math.isfinite(base) or not math.isfinite(exponent):
+        return canonical_float(base**exponent)  # IEEE 754 fixes these
+    if exponent != int(exponent) or abs(exponent) > MAX_EXPONENT:
+        fail(
+            "ValueError",
+            f"a float to the power {exponent!r} is not the same on every machine; "
+            f"use an integral exponent up to {MAX_EXPONENT}, 0.5, or a tensor",
+        )
+    if base == 0.0:
+        return base**exponent
+    exact = Fraction(base) ** int(exponent)
+    try:
+        return exact.numerator / exact.denominator
+    except OverflowError:
+        fail("OverflowError", "(34, 'Numerical result out of range')")
+
+
+def _repeat(run: Run, left: Value, right: Value) -> Value:
+    sequence, count = (left, right) if type(left) in _SEQUENCES else (right, left)
+    if type(count) not in _INTS:
+        fail("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'")
+    length = len(sequence) * max(count, 0)
+    unit = SLOT if type(sequence) in (list, tuple) else 1 if type(sequence) is bytes or sequence.isascii() else 4
+    run.allocate(56 + unit * length)
+    run.spend(length >> 5)
+    count = max(count, 0) if sequence else 0
+    if type(sequence) is tuple:
+        return tuple(list(sequence) * count)
+    return sequence * count
+
+
+def _join(run: Run, left: Value, right: Value) -> Value:
+    kind = type(left)
+    if type(right) is not kind:
+        if kind is bytes:
+            fail("TypeError", f"can't concat {type_name(right)} to bytes")
+        fail("TypeError", f'can only concatenate {type_name(left)} (not "{type_name(right)}") to {type_name(left)}')
+    length = len(left) + len(right)
+    run.spend(length >> 5)
+    if kind is str:
+        run.allocate(bytes_of_text(left) + bytes_of_text(right))
+        return left + right
+    run.allocate(56 + (1 if kind is bytes else SLOT) * length)
+    return (*left, *right) if kind is tuple else left + right
+
+
+def unary(run: Run, op: str, value: Value) -> Value:
+    """`-value`, `+value` or `~value`."""
+    kind = type(value)
+    if kind in _INTS:
+        bits = value.bit_length()
+        if bits > 62:
+            run.allocate(bytes_of_int(bits + 1))
+            run.spend(bits >> 12)
+        return -value if op == "-" else +value if op == "+" else ~int(value)
+    if kind is float and op != "~":
+        return canonical_float(-value) if op == "-" else value
+    if kind in (Box, Handle, RecordValue):
+        no_operation("compute with", value)
+    fail("TypeError", f"bad operand type for unary {op}: '{type_name(value)}'")

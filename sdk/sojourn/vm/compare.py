@@ -1,0 +1,171 @@
+"""Truth, equality, order and membership.
+
+Containers are compared here and not by the host, so that work is paid for, depth is bounded and a box met anywhere is
+refused. Inside containers a not-a-number equals itself, as one object does in CPython.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Final
+
+from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.iteration import items_of
+from sojourn.vm.state import Run
+from sojourn.vm.values import Box, DictView, Handle, RecordValue, Value, ViewKind, type_name
+
+__all__ = ["MAX_DEPTH", "check_key", "compare", "contains", "equal", "less", "truth"]
+
+MAX_DEPTH: Final = 100  # of nested containers, where CPython's own limit depends on the stack of its caller
+MAX_KEY_NODES: Final = 1_024
+
+_NUMBERS: Final = frozenset((bool, int, float))
+_SIZED: Final = frozenset((str, bytes, tuple, list, dict, range))
+_ORDER: Final[dict[str, Callable[[Value, Value], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def truth(value: Value) -> bool:
+    """`bool(value)`."""
+    kind = type(value)
+    if value is None:
+        return False
+    if kind in _NUMBERS or kind in _SIZED:
+        return bool(value)
+    refuse_box("test", value)
+    return bool(value.mapping) if kind is DictView else True
+
+
+def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
+    """`left == right`."""
+    kind, other = type(left), type(right)
+    if kind is Box or other is Box:
+        refuse_box("compare", left, right)
+    if kind in _NUMBERS and other in _NUMBERS:
+        return bool(left == right)
+    if kind is not other or left is None:
+        return left is right
+    if kind is str or kind is bytes:
+        run.spend(len(left) >> 6)
+        return bool(left == right)
+    if kind is list or kind is tuple:
+        _enter(depth)
+        return len(left) == len(right) and all(same(run, a, b, depth + 1) for a, b in zip(left, right, strict=True))
+    if kind is dict:
+        _enter(depth)
+        return len(left) == len(right) and all(
+            key in right and same(run, value, right[key], depth + 1) for key, value in left.items()
+        )
+    if kind is range or kind is Handle:
+        return bool(left == right)
+    no_operation("compare", left)
+
+
+def same(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
+    """Equality of two elements of containers: identity counts for what is not equal to itself."""
+    run.spend(1)
+    if type(left) is float and left is right:
+        return True
+    return equal(run, left, right, depth)
+
+
+def _enter(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        fail("RecursionError", "maximum recursion depth exceeded in comparison")
+
+
+def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
+    """`left op right` for `<`, `<=`, `>`, `>=`."""
+    kind, other = type(left), type(right)
+    function = _ORDER[op]
+    if kind in _NUMBERS and other in _NUMBERS:
+        return function(left, right)
+    if kind is Box or other is Box:
+        refuse_box("compare", left, right)
+    if kind is other and (kind is str or kind is bytes):
+        run.spend(min(len(left), len(right)) >> 6)
+        return function(left, right)
+    if kind is other and (kind is list or kind is tuple):
+        _enter(depth)
+        for a, b in zip(left, right, strict=False):
+            if not same(run, a, b, depth + 1):
+                return less(run, op, a, b, depth + 1)
+        return function(len(left), len(right))
+    fail("TypeError", f"'{op}' not supported between instances of '{type_name(left)}' and '{type_name(right)}'")
+
+
+def compare(run: Run, op: str, left: Value, right: Value) -> bool:
+    """Any operator of the table `COMPARE`."""
+    if op == "==":
+        return equal(run, left, right)
+    if op == "!=":
+        return not equal(run, left, right)
+    if op == "in":
+        return contains(run, right, left)
+    if op == "not in":
+        return not contains(run, right, left)
+    return less(run, op, left, right)
+
+
+def contains(run: Run, container: Value, value: Value) -> bool:
+    """`value in container`."""
+    kind = type(container)
+    refuse_box("search", container)
+    if kind is DictView and container.kind == ViewKind.KEYS:
+        container, kind = container.mapping, dict
+    if kind is dict:
+        check_key(run, value)
+        return value in container
+    if kind is str:
+        if type(value) is not str:
+            refuse_box("compare", value)
+            fail("TypeError", f"'in <string>' requires string as left operand, not {type_name(value)}")
+        run.spend((len(container) + len(value)) >> 5)
+        return value in container
+    if kind is bytes:
+        return _in_bytes(run, container, value)
+    if kind is range and type(value) in (int, bool):
+        return value in container
+    if kind is Handle or kind is RecordValue:
+        no_operation("search", container)
+    if kind not in (list, tuple, range, DictView) and type_name(container) not in ("enumerate", "zip"):
+        fail("TypeError", f"argument of type '{type_name(container)}' is not iterable")
+    return any(same(run, item, value) for item in items_of(run, container))
+
+
+def _in_bytes(run: Run, container: bytes, value: Value) -> bool:
+    if type(value) in (int, bool):
+        if not 0 <= value < 256:
+            fail("ValueError", "byte must be in range(0, 256)")
+        return value in container
+    if type(value) is bytes:
+        run.spend((len(container) + len(value)) >> 5)
+        return value in container
+    refuse_box("compare", value)
+    fail("TypeError", f"a bytes-like object is required, not '{type_name(value)}'")
+
+
+def check_key(run: Run, key: Value) -> None:
+    """Raise TypeError unless `key` may be a key of a dict; nested tuples are bounded and paid for."""
+    kind = type(key)
+    if kind is str or kind in _NUMBERS:
+        return
+    work, nodes = [(key, 0)], 0
+    while work:
+        value, depth = work.pop()
+        nodes += 1
+        kind = type(value)
+        if kind is tuple:
+            if depth > MAX_DEPTH or nodes + len(work) + len(value) > MAX_KEY_NODES:
+                fail("ValueError", f"a key is a tuple nested too deep or of more than {MAX_KEY_NODES} values")
+            work.extend((item, depth + 1) for item in value)
+        elif kind is Box:
+            refuse_box("use as a key", value)
+        elif kind not in _NUMBERS and kind not in (str, bytes, Handle) and value is not None:
+            fail("TypeError", f"unhashable type: '{type_name(value)}'")
+    run.spend(nodes >> 3)

@@ -1,0 +1,250 @@
+"""Expressions: each leaves one value on the stack."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Final
+
+from sojourn.errors import ProgramRefused
+from sojourn.vm.compiler.emitter import FunctionCode, ModuleTables, Site
+from sojourn.vm.compiler.refusals import NAMES, refuse, refuse_syntax
+from sojourn.vm.effects import NAMESPACES
+from sojourn.vm.formats import check_format
+from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, UNARY, Op
+
+__all__ = ["BINARY_OPERATORS", "Expressions"]
+
+BINARY_OPERATORS: Final[dict[type[ast.operator], str]] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+}
+_UNARY: Final[dict[type[ast.unaryop], str]] = {ast.USub: "-", ast.UAdd: "+", ast.Invert: "~"}
+_COMPARE: Final[dict[type[ast.cmpop], str]] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+
+
+class Expressions:
+    """Compiles expressions of one function. `calls.Calls` adds calls, `statements.Statements` the rest."""
+
+    def __init__(self, tables: ModuleTables, code: FunctionCode, variables: frozenset[str]) -> None:
+        self.tables, self.code, self.variables = tables, code, variables
+        self.sites: list[Site] = []
+
+    def refused(self, node: ast.AST, why: str, instead: str) -> ProgramRefused:
+        """The error for a place in this file."""
+        return refuse(self.tables.file, node, why, instead)
+
+    def expression(self, node: ast.expr) -> None:
+        """Emit code that pushes the value of `node`."""
+        handler = _HANDLERS.get(type(node))
+        if handler is None:
+            raise refuse_syntax(self.tables.file, node)
+        line, self.code.line = self.code.line, node.lineno
+        handler(self, node)
+        self.code.line = line
+
+    def call(self, node: ast.Call) -> None:
+        """Emit a call; see `calls.Calls`."""
+        raise NotImplementedError
+
+    def constant(self, node: ast.Constant) -> None:
+        value = node.value
+        if isinstance(value, complex) or value is Ellipsis:
+            raise self.refused(node, f"{ast.unparse(node)} is not a value of this language", "write ints and floats")
+        if isinstance(value, str) and not _encodable(value):
+            raise self.refused(node, "text with a lone surrogate", "write characters that UTF-8 can encode")
+        self.code.emit(Op.CONST, self.tables.constant(value))
+
+    def name(self, node: ast.Name) -> None:
+        name = node.id
+        if name in self.variables:
+            self.code.emit(Op.LOAD, self.code.slot(name))
+        elif name in self.tables.literals:
+            self.expression(self.tables.literals[name])
+        elif name in self.tables.functions:
+            raise self.refused(
+                node, f"the function {name} is no value", f"write a call, {name}(...), or private({name}, ...)"
+            )
+        elif name in NAMESPACES:
+            raise self.refused(
+                node, f"{name} is a namespace of effects and no value", f"write a call of one, {name}.x(...)"
+            )
+        elif name in BUILTINS or name in EXCEPTIONS or name == "private":
+            raise self.refused(node, f"{name} is no value here", f"write a call, {name}(...)")
+        else:
+            instead = NAMES.get(
+                name, "write its assignment first, as a variable here or as NAME = literal above the functions"
+            )
+            raise self.refused(node, f"nothing here has the name {name}", instead)
+
+    def tuple(self, node: ast.Tuple) -> None:
+        self._items(node.elts, Op.TUPLE)
+
+    def list(self, node: ast.List) -> None:
+        self._items(node.elts, Op.LIST)
+
+    def _items(self, items: list[ast.expr], op: Op) -> None:
+        for item in items:
+            self.expression(item)
+        self.code.emit(op, len(items))
+
+    def dict(self, node: ast.Dict) -> None:
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                raise self.refused(value, "** is not in this version of the language", "write d.update(other)")
+            self.expression(key)
+            self.expression(value)
+        self.code.emit(Op.DICT, len(node.keys))
+
+    def binary(self, node: ast.BinOp) -> None:
+        self.expression(node.left)
+        self.expression(node.right)
+        self.code.emit(Op.BINARY, self.operator(node, node.op))
+
+    def operator(self, node: ast.AST, op: ast.operator) -> int:
+        """Number of a binary operator."""
+        if type(op) not in BINARY_OPERATORS:
+            raise self.refused(node, "@ is not in this language", "write gpu.run(...) with a graph that multiplies")
+        return BINARY.index(BINARY_OPERATORS[type(op)])
+
+    def unary(self, node: ast.UnaryOp) -> None:
+        operand = node.operand
+        if isinstance(node.op, ast.USub) and isinstance(operand, ast.Constant) and type(operand.value) in (int, float):
+            self.code.emit(Op.CONST, self.tables.constant(-operand.value))  # type: ignore[operator]
+            return
+        self.expression(operand)
+        if isinstance(node.op, ast.Not):
+            self.code.emit(Op.NOT)
+        else:
+            self.code.emit(Op.UNARY, UNARY.index(_UNARY[type(node.op)]))
+
+    def boolean(self, node: ast.BoolOp) -> None:
+        op = Op.JUMP_IF_FALSE_OR_POP if isinstance(node.op, ast.And) else Op.JUMP_IF_TRUE_OR_POP
+        jumps = []
+        for value in node.values[:-1]:
+            self.expression(value)
+            jumps.append(self.code.emit(op))
+        self.expression(node.values[-1])
+        self.code.land(*jumps)
+
+    def conditional(self, node: ast.IfExp) -> None:
+        self.expression(node.test)
+        otherwise = self.code.emit(Op.JUMP_IF_FALSE)
+        self.expression(node.body)
+        end = self.code.emit(Op.JUMP)
+        self.code.land(otherwise)
+        self.expression(node.orelse)
+        self.code.land(end)
+
+    def compare(self, node: ast.Compare) -> None:
+        """A chain `a < b < c` keeps b on the stack below the result of `a < b`."""
+        self.expression(node.left)
+        short = []
+        for position, (op, right) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            last = position == len(node.ops) - 1
+            if isinstance(op, ast.Is | ast.IsNot):
+                self._is_none(node, op, right, alone=len(node.ops) == 1)
+                return
+            self.expression(right)
+            if not last:
+                self.code.emit(Op.DUP)
+                self.code.emit(Op.ROT3)
+            self.code.emit(Op.COMPARE, COMPARE.index(_COMPARE[type(op)]))
+            if not last:
+                short.append(self.code.emit(Op.JUMP_IF_FALSE_OR_POP))
+        if short:
+            end = self.code.emit(Op.JUMP)
+            self.code.land(*short)
+            self.code.emit(Op.ROT2)
+            self.code.emit(Op.POP)
+            self.code.land(end)
+
+    def _is_none(self, node: ast.Compare, op: ast.cmpop, right: ast.expr, *, alone: bool) -> None:
+        if not alone or not isinstance(right, ast.Constant) or right.value is not None:
+            raise self.refused(node, "is compares identity, which only None has here", "write == or !=, or: x is None")
+        self.code.emit(Op.IS_NONE, int(isinstance(op, ast.IsNot)))
+
+    def subscript(self, node: ast.Subscript) -> None:
+        self.expression(node.value)
+        if isinstance(node.slice, ast.Slice):
+            for bound in (node.slice.lower, node.slice.upper, node.slice.step):
+                self.expression(bound or ast.copy_location(ast.Constant(None), node))
+            self.code.emit(Op.SLICE)
+        else:
+            self.expression(node.slice)
+            self.code.emit(Op.INDEX)
+
+    def attribute(self, node: ast.Attribute) -> None:
+        value = node.value
+        if isinstance(value, ast.Name) and value.id not in self.variables and value.id in NAMESPACES:
+            raise self.refused(
+                node, f"{value.id}.{node.attr} is no value", f"write a call, {value.id}.{node.attr}(...)"
+            )
+        self.expression(value)
+        self.code.emit(Op.ATTRIBUTE, self.tables.name(node.attr))
+
+    def joined(self, node: ast.JoinedStr) -> None:
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                self._field(part)
+            else:
+                self.expression(part)
+        self.code.emit(Op.JOIN, len(node.values))
+
+    def _field(self, node: ast.FormattedValue) -> None:
+        spec = ""
+        if node.format_spec is not None:
+            parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
+            if not all(isinstance(part, ast.Constant) for part in parts):
+                raise self.refused(node, "a format that is computed is not in this language", "write the format out")
+            spec = "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+        problem = check_format(spec)
+        conversion = chr(node.conversion) if node.conversion > 0 else ""
+        if problem is not None or conversion not in CONVERSIONS:
+            why = problem or f"the conversion !{conversion} is not in this language"
+            raise self.refused(
+                node, why, "write fill, sign, width, precision and type as CPython has them, or !r or !s"
+            )
+        self.expression(node.value)
+        self.code.emit(Op.FORMAT, self.tables.constant(spec), CONVERSIONS.index(conversion))
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+_HANDLERS: Final[dict[type[ast.expr], Callable[..., None]]] = {
+    ast.Attribute: Expressions.attribute,
+    ast.BinOp: Expressions.binary,
+    ast.BoolOp: Expressions.boolean,
+    ast.Call: lambda compiler, node: compiler.call(node),
+    ast.Compare: Expressions.compare,
+    ast.Constant: Expressions.constant,
+    ast.Dict: Expressions.dict,
+    ast.IfExp: Expressions.conditional,
+    ast.JoinedStr: Expressions.joined,
+    ast.List: Expressions.list,
+    ast.Name: Expressions.name,
+    ast.Subscript: Expressions.subscript,
+    ast.Tuple: Expressions.tuple,
+    ast.UnaryOp: Expressions.unary,
+}

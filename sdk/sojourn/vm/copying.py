@@ -1,0 +1,139 @@
+"""Copies of values that cross a border: into a region, into an effect's arguments, in from the host.
+
+Aliasing among what is copied together is kept; nothing is shared with the original, so that what one side does to a
+list is never seen on the other. Copies are iterative and paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from sojourn.vm.compare import check_key
+from sojourn.vm.faults import fail
+from sojourn.vm.state import Run, size_of
+from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, Value, canonical_float, type_name
+
+__all__ = ["copy_values"]
+
+_SCALARS: Final = frozenset((type(None), bool, int, str, bytes))
+
+
+def copy_values(run: Run, values: Iterable[Value], open_box: Callable[[Box], Value] | None = None) -> list[Value]:
+    """Deep copies of `values`, paid for by `run`.
+
+    Args:
+        run: whose budgets pay.
+        values: what to copy; iterators and views of dicts are refused with TypeError, as is all that is no value.
+        open_box: gives the content of a box, which is copied in its place; without it boxes stay boxes.
+
+    Raises:
+        Raised, Exhausted: as any operation of the language.
+    """
+    copier = _Copier(run, open_box)
+    return [copier.copy(value) for value in values]
+
+
+class _Copier:
+    def __init__(self, run: Run, open_box: Callable[[Box], Value] | None) -> None:
+        self.run, self.open_box = run, open_box
+        self.made: dict[int, Value] = {}
+        self.kept: list[Value] = []  # keeps originals alive, so that no id is used twice
+        self.unfilled: list[tuple[Value, Value]] = []
+
+    def copy(self, value: Value) -> Value:
+        result = self._reference(value)
+        while self.unfilled:
+            original, shell = self.unfilled.pop()
+            if type(original) is list:
+                shell.extend(self._reference(item) for item in original)
+            else:
+                for key, item in original.items():
+                    copied = self._reference(key)
+                    check_key(self.run, copied)
+                    shell[copied] = self._reference(item)
+        return result
+
+    def _reference(self, value: Value) -> Value:
+        """The copy of a value, containers still to be filled."""
+        if type(value) is not tuple:
+            return self._plain(value)
+        if id(value) in self.made:
+            return self.made[id(value)]
+        # A tuple is made after its items; a chain of tuples is followed here and not by recursion.
+        stack: list[tuple[tuple[Value, ...], list[Value]]] = [(value, [])]
+        while True:
+            original, items = stack[-1]
+            if len(items) < len(original):
+                child = original[len(items)]
+                if type(child) is tuple and id(child) not in self.made:
+                    stack.append((child, []))
+                else:
+                    items.append(self._plain(child))
+                continue
+            stack.pop()
+            done = self._finish(original, items)
+            if not stack:
+                return done
+            stack[-1][1].append(done)
+
+    def _finish(self, original: tuple[Value, ...], items: list[Value]) -> Value:
+        self._pay(original)
+        return self._keep(original, tuple(items))
+
+    def _pay(self, value: Value) -> None:
+        self.run.spend(1)
+        self.run.allocate(size_of(value))
+
+    def _keep(self, original: Value, copied: Value) -> Value:
+        self.made[id(original)] = copied
+        self.kept.append(original)
+        return copied
+
+    def _plain(self, value: Value) -> Value:
+        kind = type(value)
+        if kind in _SCALARS:
+            if kind is str and not value.isascii():
+                _check_text(value)
+            self.run.allocate(size_of(value))
+            return value
+        if kind is float:
+            return canonical_float(value)
+        if id(value) in self.made:
+            return self.made[id(value)]
+        if kind is Handle or kind is range:
+            self._pay(value)
+            return value
+        if kind is Box:
+            return self._box(value)
+        if kind is list or kind is dict:
+            self._pay(value)
+            return self._shell(value, value, [] if kind is list else {})
+        if kind is RecordValue:
+            self._pay(value)
+            fields: dict[str, Value] = {}
+            self.unfilled.append((dict(value.fields), fields))
+            return self._keep(value, RecordValue(value.type_name, fields))
+        if kind is DictView or kind is Iter:
+            fail("TypeError", f"a {type_name(value)} does not leave its world; write list(...) around it")
+        fail("TypeError", f"{kind.__name__} is not a value of the language")
+
+    def _shell(self, key: Value, original: Value, shell: Value) -> Value:
+        self.unfilled.append((original, shell))
+        return self._keep(key, shell)
+
+    def _box(self, box: Box) -> Value:
+        if self.open_box is None:
+            self._pay(box)
+            return box
+        content = self.open_box(box)
+        if type(content) is tuple:  # its own tuples are copied on their own: boxes hold no boxes
+            return self._keep(box, self._reference(content))
+        return self._keep(box, self._plain(content))
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        fail("ValueError", "text with lone surrogates is not a value of the language")

@@ -1,0 +1,52 @@
+"""How an operation of the language fails, inside the machine. Neither class leaves this package."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NoReturn
+
+from sojourn.vm.values import Box, Handle, RecordValue, Value, type_name
+
+__all__ = ["Exhausted", "Raised", "fail", "no_operation", "refuse_box"]
+
+BOX_HELP: Final = (
+    "a box is sealed in the public world; pass it to private(f, box, fuel=..., memory=...), where f gets it opened, "
+    "or to release.*"
+)
+
+
+class Raised(Exception):
+    """An exception of the language."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        self.type_name, self.message = type_name, message
+        super().__init__(type_name)
+
+
+class Exhausted(Exception):
+    """A budget of the run is spent."""
+
+    def __init__(self, budget: Literal["fuel", "memory"]) -> None:
+        self.budget = budget
+        super().__init__(budget)
+
+
+def fail(type_name: str, message: str) -> NoReturn:
+    """Raise an exception of the language."""
+    raise Raised(type_name, message)
+
+
+def refuse_box(what: str, *values: Value) -> None:
+    """Raise TypeError if one of `values` is a box; `what` says what the program tried (`"compare"`)."""
+    for value in values:
+        if type(value) is Box:
+            fail("TypeError", f"cannot {what} a box: {BOX_HELP}")
+
+
+def no_operation(what: str, value: Value) -> NoReturn:
+    """TypeError for an operation that opaque values do not have."""
+    refuse_box(what, value)
+    if type(value) is Handle:
+        fail("TypeError", f"cannot {what} a {type_name(value)}: a handle only names something that the host keeps")
+    if type(value) is RecordValue:
+        fail("TypeError", f"cannot {what} {type_name(value)}: read its fields ({', '.join(value.fields)})")
+    fail("TypeError", f"cannot {what} a value of type '{type_name(value)}'; write list(...) around it first")

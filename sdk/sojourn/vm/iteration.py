@@ -1,0 +1,141 @@
+"""Iterators as plain data, and the one place that draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.state import SLOT, Run, size_of
+from sojourn.vm.values import Box, DictView, Handle, Iter, IterKind, RecordValue, Value, ViewKind, type_name
+
+__all__ = ["END", "MAX_ITER_DEPTH", "advance", "items_of", "list_of", "make_iter"]
+
+MAX_ITER_DEPTH: Final = 32
+
+_SEQUENCES: Final = {list: "list_iterator", tuple: "tuple_iterator", str: "str_iterator", bytes: "bytes_iterator"}
+
+
+class End:
+    """The class of `END`."""
+
+
+END: Final = End()
+
+
+def make_iter(run: Run, value: Value) -> Iter:
+    """`iter(value)`."""
+    kind = type(value)
+    if kind is Iter:
+        return value  # type: ignore[no-any-return]
+    if kind is dict:
+        value = DictView(ViewKind.KEYS, value)
+        kind = DictView
+    if kind is DictView:
+        run.allocate(2 * 56 + SLOT * len(value.mapping))
+        run.spend(len(value.mapping) >> 3)
+        return Iter(IterKind.DICT, "dict_iterator", value, tuple(list(value.mapping)))
+    if kind is range or kind in _SEQUENCES:
+        made = Iter(IterKind.SEQUENCE, _SEQUENCES.get(kind, "range_iterator"), value)
+        run.allocate(size_of(made))
+        return made
+    refuse_box("iterate over", value)
+    if kind is Handle or kind is RecordValue:
+        no_operation("iterate over", value)
+    fail("TypeError", f"'{type_name(value)}' object is not iterable")
+
+
+def length_of(value: Value) -> int:
+    """Items of a sequence; CPython's `len` of a range ends at 63 bits."""
+    if type(value) is range:
+        return max(0, -((value.start - value.stop) // value.step))
+    return len(value)
+
+
+def advance(run: Run, it: Iter) -> Value:
+    """The next item, or `END` for ever."""
+    if it.kind == IterKind.SEQUENCE:
+        source, index = it.source, it.index
+        if index < length_of(source):
+            it.index = index + 1
+            item: Value = source[index]
+            if type(source) is str:
+                run.allocate(size_of(item))
+            return item
+    elif it.kind == IterKind.DICT:
+        return _advance_dict(run, it)
+    elif it.kind == IterKind.ENUMERATE:
+        item = advance(run, it.inner[0])
+        if item is not END:
+            run.allocate(56 + 2 * SLOT)
+            number, it.index = it.index, it.index + 1
+            return (number, item)
+    elif it.kind == IterKind.ZIP and it.inner:
+        run.allocate(56 + SLOT * len(it.inner))
+        run.spend(len(it.inner))
+        row = []
+        for inner in it.inner:
+            item = advance(run, inner)
+            if item is END:
+                break
+            row.append(item)
+        else:
+            return tuple(row)
+    _finish(it)
+    return END
+
+
+def _finish(it: Iter) -> None:
+    if it.kind != IterKind.ZIP:  # a zip may be drawn from again: its other iterators go on, as in CPython
+        it.kind, it.source, it.keys, it.inner, it.index = IterKind.DONE, None, (), (), 0
+
+
+def _advance_dict(run: Run, it: Iter) -> Value:
+    view: DictView = it.source
+    mapping = view.mapping
+    if len(mapping) != len(it.keys):
+        fail("RuntimeError", "dictionary changed size during iteration")
+    if it.index >= len(it.keys):
+        _finish(it)
+        return END
+    key = it.keys[it.index]
+    it.index += 1
+    if key not in mapping:
+        fail("RuntimeError", "dictionary keys changed during iteration")
+    if view.kind == ViewKind.KEYS:
+        return key
+    if view.kind == ViewKind.VALUES:
+        return mapping[key]
+    run.allocate(56 + 2 * SLOT)
+    return (key, mapping[key])
+
+
+def items_of(run: Run, value: Value) -> Iterator[Value]:
+    """Every item of `value`, each paid for; for use within one instruction."""
+    kind = type(value)
+    if kind is list or kind is tuple or kind is bytes:
+        run.spend(len(value) >> 3)
+        yield from tuple(value)
+        return
+    it = make_iter(run, value)
+    while (item := advance(run, it)) is not END:
+        run.spend(1)
+        yield item
+
+
+def list_of(run: Run, value: Value) -> list[Value]:
+    """A new list of all items, paid for before it grows."""
+    if type(value) is Box:
+        refuse_box("iterate over", value)
+    if type(value) in (list, tuple, bytes, str, dict, range):
+        run.allocate(56 + SLOT * length_of(value))
+        run.spend(length_of(value) >> 3)
+        if type(value) is str:
+            run.allocate(sum(size_of(character) for character in set(value)))
+        return list(value)
+    run.allocate(56)
+    result = []
+    for item in items_of(run, value):
+        run.allocate(SLOT)
+        result.append(item)
+    return result

@@ -1,0 +1,394 @@
+"""The machine: a run as a value that a host drives.
+
+`run` goes on until an effect parks the program, a slice of fuel is used, or the run has ended; `resume` and `throw`
+answer the effect. The machine makes no I/O and knows no clock and no randomness, so that the same program with the
+same results of effects makes the same state, byte for byte, however it is sliced, stored and loaded between.
+
+A private region is a second run on top of the first. What it costs the public world is charged when it is entered and
+does not depend on how it ends; its result or its error becomes one box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sojourn.codec import DIGEST_BYTES, digest_parts
+from sojourn.contracts import Occurrence, child_run
+from sojourn.errors import MachineError
+from sojourn.labels import PUBLIC, Label
+from sojourn.limits import MAX_FUEL, MAX_MEMORY_BYTES
+from sojourn.vm.copying import copy_values
+from sojourn.vm.effects import EFFECTS
+from sojourn.vm.faults import Exhausted, Raised, fail, refuse_box
+from sojourn.vm.op import EXCEPTIONS
+from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
+from sojourn.vm.state import BOX_BYTES, BoxContent, Run, walk
+from sojourn.vm.step import Ask, Enter, Stop, new_frame, step
+from sojourn.vm.values import HANDLE_KINDS, Box, DictView, Handle, Iter, RecordValue, RegionError, Value, type_name
+from sojourn.vm.verifier import VerifiedProgram
+
+__all__ = ["Machine", "private_things"]
+
+_EXHAUSTED: Final = {"fuel": "FuelExhausted", "memory": "MemoryError"}
+
+
+class _ErrorInside(Exception):
+    """A region was given a box that holds an error."""
+
+    def __init__(self, content: RegionError) -> None:
+        self.content = content
+        super().__init__(content.code)
+
+
+class Machine:
+    """One run of a program. Make it with `start` or `load`."""
+
+    def __init__(self, program: VerifiedProgram, runs: list[Run]) -> None:
+        """For `start` and the snapshot loader; hosts use `start` or `load`."""
+        self.program = program
+        self.runs = runs
+        self.asked: Effect | None = None
+        self.outcome: Done | Failed | None = None
+
+    @classmethod
+    def start(
+        cls, verified: VerifiedProgram, entry: str, args: Sequence[Value], run: bytes, fuel: int, memory: int
+    ) -> Machine:
+        """A machine at the start of an entry.
+
+        Args:
+            verified: the program.
+            entry: name of one of its entries.
+            args: the entry's parameters, copied in; private things only as handles.
+            run: identity of the run, 32 bytes.
+            fuel: instructions the whole run may execute.
+            memory: bytes its live values may cost by the machine's own table.
+
+        Raises:
+            MachineError: an argument of this call does not fit.
+            ProgramInvalid: no such entry.
+        """
+        index = verified.entry_index(entry)
+        code = verified.codes[index]
+        if len(run) != DIGEST_BYTES:
+            raise MachineError(f"a run's identity has {DIGEST_BYTES} bytes, not {len(run)}")
+        if not 0 < fuel <= MAX_FUEL or not 0 < memory <= MAX_MEMORY_BYTES:
+            raise MachineError(f"fuel is 1 to {MAX_FUEL} instructions, memory 1 to {MAX_MEMORY_BYTES} bytes")
+        missing = code.params - len(args)
+        if not 0 <= missing <= len(code.defaults):
+            raise MachineError(f"{entry}() takes {code.params} arguments, {len(args)} are given")
+        first = Run(verified, run, PUBLIC, region=False, operation=0, fuel=fuel, memory=memory, limit=memory,
+                    frames=[], boxes={})  # fmt: skip
+        machine = cls(verified, [first])
+        defaults = code.defaults[len(code.defaults) - missing :]
+        try:
+            first.frames.append(new_frame(first, index, [*machine._admit(first, args), *defaults]))
+        except Raised as problem:
+            raise MachineError(f"an argument of {entry}() is refused: {problem.message}") from None
+        except Exhausted as problem:
+            machine._fault(_EXHAUSTED[problem.budget], f"the arguments need more {problem.budget}", problem.budget)
+        return machine
+
+    # What a host reads.
+
+    @property
+    def run_id(self) -> bytes:
+        """Identity of the run, 32 bytes."""
+        return self.runs[0].id
+
+    @property
+    def current_run(self) -> bytes:
+        """Identity of what executes now: the run, or the private region it waits for."""
+        return self.runs[-1].id
+
+    @property
+    def in_region(self) -> bool:
+        """Whether a private region executes now."""
+        return len(self.runs) > 1
+
+    @property
+    def fuel_left(self) -> int:
+        """Instructions left to the run; what a region may use is already taken off."""
+        return self.runs[0].fuel
+
+    @property
+    def memory_left(self) -> int:
+        """Bytes left before live values are counted again."""
+        return self.runs[0].memory
+
+    @property
+    def pending(self) -> Effect | None:
+        """The effect whose result the program waits for."""
+        return self.asked
+
+    # Driving.
+
+    def run(self, fuel: int) -> Progress:
+        """Go on for about `fuel` instructions; a single long operation may pass the end of a slice."""
+        left = fuel
+        while self.outcome is None:
+            if self.asked is not None:
+                return Parked(self.asked)
+            if left <= 0:
+                return Sliced()
+            run = self.runs[-1]
+            before = run.fuel
+            try:
+                if before == 0:
+                    raise Exhausted("fuel")
+                stop = step(run, max(before - left, 0))
+                left -= before - run.fuel
+                if stop is not None:
+                    self._act(run, stop)
+            except Raised as problem:
+                left -= before - run.fuel
+                self._fault(problem.type_name, problem.message, problem.type_name)
+            except Exhausted as problem:
+                left -= before - run.fuel
+                self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+        return self.outcome
+
+    def resume(self, value: Value) -> None:
+        """Answer the pending effect. The value is copied in; a boxed effect's is boxed.
+
+        Raises:
+            MachineError: nothing is pending, or the value is not one that this effect can have.
+        """
+        effect = self._answered()
+        run = self.runs[-1]
+        if EFFECTS[effect.name].releases and value is not None:
+            raise MachineError(f"{effect.name} resumes with None")
+        boxing = effect.boxed and not EFFECTS[effect.name].releases
+        try:
+            if boxing:
+                result = self._box_result(run, effect, value)
+            else:
+                result = self._admit(run, (value,))[0]
+                self._check_labels(run, result)
+        except Raised as problem:
+            raise MachineError(f"the result of {effect.name} is refused: {problem.message}") from None
+        except Exhausted as problem:
+            self.asked = None
+            self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+            return
+        self.asked = None
+        run.frames[-1].stack.append(result)
+
+    def throw(self, type_name: str, message: str) -> None:
+        """Let the pending effect fail as an exception of the language; for boxed effects it goes into the box.
+
+        A release may only be thrown at for reasons that do not depend on its payload.
+
+        Raises:
+            MachineError: nothing is pending, or the class is not one of `EXCEPTIONS`.
+        """
+        effect = self._answered()
+        if type_name not in EXCEPTIONS:
+            raise MachineError(f"{type_name} is not an exception of the language: {', '.join(EXCEPTIONS)}")
+        run = self.runs[-1]
+        self.asked = None
+        if effect.boxed and not EFFECTS[effect.name].releases:
+            error = RegionError(type_name, message, type_name)
+            try:
+                run.frames[-1].stack.append(self._new_box(run, effect, error))
+            except Exhausted as problem:
+                self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+            return
+        self._fault(type_name, message, type_name)
+
+    # For the host's own use.
+
+    def open(self, box: Box) -> Value | RegionError:
+        """What a box of this machine holds. For release mechanisms and interpreters of the host, never for a program.
+
+        Raises:
+            MachineError: not a box of this machine.
+        """
+        content = self.runs[0].boxes.get(box.id)
+        if content is None:
+            raise MachineError("the box is not one of this machine")
+        return content.content
+
+    def handles(self) -> list[Handle]:
+        """Every handle that the state can still reach, in boxes too, in a fixed order: what a host must keep."""
+        return [value for value in walk(self.roots(), self.runs[0].boxes) if type(value) is Handle]
+
+    def roots(self) -> list[Value]:
+        """The values that the state begins with."""
+        roots = [value for run in self.runs for value in run.roots()]
+        if self.asked is not None:
+            roots.extend(self.asked.args.values())
+        if isinstance(self.outcome, Done):
+            roots.append(self.outcome.value)
+        return roots
+
+    def dump(self) -> bytes:
+        """The whole state as canonical bytes.
+
+        Raises:
+            MachineError: larger than `MAX_SNAPSHOT_BYTES`.
+        """
+        from sojourn.vm.snapshot import dump  # noqa: PLC0415 - the snapshot module is built on this one
+
+        return dump(self)
+
+    @staticmethod
+    def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
+        """The machine that `dump` wrote.
+
+        Raises:
+            DecodeError: not the canonical encoding of a snapshot.
+            SnapshotInvalid: not a state of this program.
+        """
+        from sojourn.vm.restore import load  # noqa: PLC0415 - as in dump
+
+        return load(verified, snapshot_bytes)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.outcome is not None else "parked" if self.asked is not None else "ready"
+        return f"Machine({self.run_id.hex()[:12]}, {state}, fuel {self.fuel_left})"
+
+    # Inside.
+
+    def _answered(self) -> Effect:
+        if self.asked is None:
+            raise MachineError("no effect is pending; call run() and answer what it parks with")
+        return self.asked
+
+    def _admit(self, run: Run, values: Sequence[Value]) -> list[Value]:
+        """Copies of values from the host, checked; raises Raised where one is no value."""
+        copied = copy_values(run, values)
+        for value in walk(copied):
+            if type(value) is Box:
+                fail("TypeError", "a host gives no boxes")
+            if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
+                fail("TypeError", f"a handle of kind {value.kind!r} or with an id of {len(value.id)} bytes")
+            if type(value) is RecordValue and not all(
+                type(name) is str and name.isascii() and name.isidentifier() for name in value.fields
+            ):
+                fail("TypeError", "a record's fields are not names")
+        return copied
+
+    def _check_labels(self, run: Run, value: Value) -> None:
+        if run.region:
+            for inner in walk((value,)):
+                if type(inner) is Handle and not inner.label.flows_to(run.label):
+                    fail("ValueError", f"a handle labelled {inner.label} does not flow to the region's {run.label}")
+
+    def _act(self, run: Run, stop: Stop) -> None:
+        if isinstance(stop, Ask):
+            self._park(run, stop)
+        elif isinstance(stop, Enter):
+            self._enter(run, stop)
+        else:
+            self._return(run, stop.value)
+
+    def _park(self, run: Run, ask: Ask) -> None:
+        spec = EFFECTS[ask.name]
+        world = "region" if run.region else "public"
+        if world not in spec.worlds:
+            fail("RuntimeError", f"{spec.name} is not an effect of the {world} world")
+        private = [] if run.region else private_things(ask.args.values())
+        boxes = private
+        if spec.releases:
+            if type(ask.args["box"]) is not Box:
+                fail(
+                    "TypeError", f"{spec.name}() releases a box: pass the result of private(...) as the first argument"
+                )
+            boxes = private_things(value for name, value in ask.args.items() if name != "box")
+        if boxes and (spec.releases or not spec.boxed):
+            refuse_box(f"give {spec.name}()", *boxes)
+            fail("TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}")
+        args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=True))
+        occurrence = Occurrence(run.id, run.operation)
+        run.operation += 1
+        self.asked = Effect(spec.name, args, occurrence, spec.durability, run.label, bool(private))
+
+    def _enter(self, run: Run, enter: Enter) -> None:
+        """Charge the region to the public world, and start it on copies of its arguments."""
+        if run.region:
+            fail("RuntimeError", "private() inside a private region")
+        for name, limit, most in (("fuel", enter.fuel, MAX_FUEL), ("memory", enter.memory, MAX_MEMORY_BYTES)):
+            if type(limit) is not int or not 0 < limit <= most:
+                refuse_box(f"take {name}= from", limit)
+                fail("TypeError", f"private() needs {name}= as a public int from 1 to {most}")
+        run.spend(enter.fuel)
+        run.allocate(enter.memory)
+        label = Label.join_all(value.label for value in private_things(enter.args))
+        child = child_run(run.id, run.operation, 0)
+        run.operation += 1
+        region = Run(run.program, child, label, region=True, operation=0, fuel=enter.fuel, memory=enter.memory,
+                     limit=enter.memory, frames=[], boxes={})  # fmt: skip
+        self.runs.append(region)
+        try:
+            args = copy_values(region, enter.args, self._open_for_region)
+            region.frames.append(new_frame(region, enter.function, args))
+        except _ErrorInside as problem:
+            self._leave(problem.content)
+        # What else fails here fails inside of the region: `run` turns it into the box.
+
+    def _open_for_region(self, box: Box) -> Value:
+        content = self.open(box)
+        if isinstance(content, RegionError):
+            raise _ErrorInside(content)
+        return content
+
+    def _return(self, run: Run, value: Value) -> None:
+        """The first function of a run has returned: a region gets its box, the public world is done."""
+        for inner in walk((value,)):
+            if type(inner) in (Iter, DictView):
+                fail("TypeError", f"the result holds a {type_name(inner)}; write list(...) around it")
+        if run.region:
+            self._leave(value)
+        else:
+            run.frames.clear()
+            self.outcome = Done(value)
+
+    def _leave(self, content: Value | RegionError) -> None:
+        """End the region: its result or error becomes a box of the public world."""
+        region = self.runs.pop()
+        run = self.runs[-1]
+        box = Box(digest_parts("box", run.id, (run.operation - 1).to_bytes(8, "big")), region.label)
+        run.boxes[box.id] = BoxContent(content, region.limit)
+        run.frames[-1].stack.append(box)
+
+    def _box_result(self, run: Run, effect: Effect, value: Value) -> Box:
+        """Box the result of an effect on boxes. What it holds is paid for by a budget of its own, the same for all."""
+        purse = Run(run.program, run.id, run.label, region=True, operation=0, fuel=BOX_BYTES, memory=BOX_BYTES,
+                    limit=BOX_BYTES, frames=[], boxes={})  # fmt: skip
+        content: Value | RegionError
+        try:
+            content = self._admit(purse, (value,))[0]
+        except Exhausted:
+            content = RegionError("MemoryError", f"the result of {effect.name} is too large for a box", "memory")
+        return self._new_box(run, effect, content)
+
+    def _new_box(self, run: Run, effect: Effect, content: Value | RegionError) -> Box:
+        run.allocate(BOX_BYTES)
+        label = Label.join_all(value.label for value in private_things(effect.args.values()))
+        box = Box(digest_parts("box", run.id, effect.occurrence.operation.to_bytes(8, "big")), label)
+        run.boxes[box.id] = BoxContent(content, BOX_BYTES)
+        return box
+
+    def _fault(self, type_name: str, message: str, code: str) -> None:
+        """End what executes now with an error: a region in its box, the public world as failed."""
+        run = self.runs[-1]
+        line = 0
+        if run.frames:
+            frame = run.frames[-1]
+            line = run.program.codes[frame.function].lines[max(frame.pc - 1, 0)]
+        if run.region:
+            self._leave(RegionError(type_name, message, code, line))
+        else:
+            run.frames.clear()
+            self.outcome = Failed(code, line, f"{type_name}: {message}" if message else type_name)
+
+
+def private_things(values: object) -> list[Box | Handle]:
+    """Boxes, and handles with a private label, anywhere inside of values."""
+    found: list[Box | Handle] = []
+    for value in walk(values):  # type: ignore[arg-type]
+        if type(value) is Box or (type(value) is Handle and not value.label.is_public):
+            found.append(value)
+    return found

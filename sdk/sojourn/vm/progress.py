@@ -1,0 +1,71 @@
+"""What a machine says to its host: a closed union of frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sojourn.contracts import Occurrence
+from sojourn.labels import Label
+from sojourn.vm.effects import Durability
+from sojourn.vm.values import Value
+
+__all__ = ["Done", "Effect", "Failed", "OutOfFuel", "Parked", "Progress", "Sliced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A request to the host.
+
+    Attributes:
+        name: as in `EFFECTS`.
+        args: by parameter name; copies that belong to the host.
+        occurrence: under which it is journalled and done once.
+        durability: the effect's class.
+        label: PUBLIC in the public world, the region's label in a region.
+        boxed: an argument is, or holds, a box or a private handle in the public world; the result will be boxed.
+    """
+
+    name: str
+    args: dict[str, Value] = field(repr=False)
+    occurrence: Occurrence
+    durability: Durability
+    label: Label
+    boxed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The program waits for the result of an effect: `Machine.resume` or `Machine.throw`."""
+
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The run ended with a value."""
+
+    value: Value = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """The slice of fuel is used; the run has more. `Machine.run` goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run ended with an error in the public world.
+
+    Attributes:
+        code: public: `fuel`, `memory`, or a class of `sojourn.vm.op.EXCEPTIONS`.
+        line: public source line.
+        detail: text for the owner's log only.
+    """
+
+    code: str
+    line: int
+    detail: str = field(repr=False)
+
+
+Progress = Parked | Done | Sliced | Failed
+OutOfFuel = Sliced

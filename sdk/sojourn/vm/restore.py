@@ -1,0 +1,182 @@
+"""Loading a snapshot: untrusted bytes become a machine, or are refused.
+
+Every frame is checked against the verified program (function, position, depth of the stack, the call it waits for),
+every cell against its kind. At the end the machine is written again: bytes that are not what it writes are refused,
+so that order, sharing and reachability of cells need no rules of their own here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sojourn.codec import DIGEST_BYTES, decode
+from sojourn.contracts import Occurrence, child_run
+from sojourn.errors import SnapshotInvalid
+from sojourn.limits import MAX_FRAMES, MAX_FUEL, MAX_MEMORY_BYTES, MAX_SNAPSHOT_BYTES
+from sojourn.vm.cells import CODES, Cells, label_of
+from sojourn.vm.effects import EFFECTS
+from sojourn.vm.machine import Machine, private_things
+from sojourn.vm.op import Op
+from sojourn.vm.program import CONTRACT
+from sojourn.vm.progress import Done, Effect, Failed
+from sojourn.vm.snapshot import FrameRow, PendingRow, RunRow, Snapshot, dump
+from sojourn.vm.state import Frame, Run, walk
+from sojourn.vm.values import UNBOUND, Box, DictView, Handle, Iter, Value
+from sojourn.vm.verifier import Code, VerifiedProgram
+
+__all__ = ["load"]
+
+MAX_OPERATION: Final = 1 << 62
+
+
+def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
+    """See `Machine.load`."""
+    snapshot = decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES)
+    if snapshot.contract != CONTRACT:
+        raise SnapshotInvalid(f"a snapshot of execution contract {snapshot.contract}, this host implements {CONTRACT}")
+    if snapshot.program != verified.digest:
+        raise SnapshotInvalid("a snapshot of another program")
+    if not 1 <= len(snapshot.runs) <= 2:
+        raise SnapshotInvalid("a snapshot has a public run and at most one private region")
+    cells = Cells(snapshot.cells)
+    machine = _Loader(verified, snapshot, cells).machine()
+    if dump(machine) != snapshot_bytes:
+        raise SnapshotInvalid("not the form in which this state is written")
+    return machine
+
+
+class _Loader:
+    def __init__(self, program: VerifiedProgram, snapshot: Snapshot, cells: Cells) -> None:
+        self.program, self.snapshot, self.cells = program, snapshot, cells
+        ends = (snapshot.pending is not None) + (snapshot.done != 0) + (snapshot.failed is not None)
+        if ends > 1:
+            raise SnapshotInvalid("a run is both waiting and ended")
+        self.ended = snapshot.pending is None and ends == 1
+
+    def machine(self) -> Machine:
+        snapshot = self.snapshot
+        runs = [self._run(row, position) for position, row in enumerate(snapshot.runs)]
+        machine = Machine(self.program, runs)
+        if len(runs) == 2:
+            self._nested(runs[0], runs[1])
+        if self.ended:
+            if len(runs) > 1 or runs[0].frames:
+                raise SnapshotInvalid("a run that has ended still has frames")
+            machine.outcome = self._outcome()
+        elif not runs[-1].frames:
+            raise SnapshotInvalid("a run that goes on has no frames")
+        if snapshot.pending is not None:
+            machine.asked = self._pending(snapshot.pending, runs[-1])
+        self._worlds(machine)
+        return machine
+
+    def _run(self, row: RunRow, position: int) -> Run:
+        last = position == len(self.snapshot.runs) - 1
+        if len(row.id) != DIGEST_BYTES or not 0 <= row.operation <= MAX_OPERATION:
+            raise SnapshotInvalid("the identity of a run is out of range")
+        if not 0 <= row.fuel <= MAX_FUEL or not 0 <= row.memory <= row.limit <= MAX_MEMORY_BYTES:
+            raise SnapshotInvalid("a budget is out of range")
+        label = label_of(row.sources)
+        if position == 0 and not label.is_public:
+            raise SnapshotInvalid("the public world has a label")
+        if len(row.frames) > MAX_FRAMES:
+            raise SnapshotInvalid(f"more than {MAX_FRAMES} frames")
+        waits = not last or self.snapshot.pending is not None
+        frames = []
+        for k, frame in enumerate(row.frames):
+            top = k == len(row.frames) - 1
+            frames.append(self._frame(frame, waiting=not top or waits))
+            if not top:
+                self._waits_for(frame, Op.CALL, row.frames[k + 1].function)
+        boxes = dict(self.cells.boxes) if position == 0 else {}
+        if position == 0 and frames and frames[0].function not in self.program.program.entries:
+            raise SnapshotInvalid("the first frame is not one of an entry")
+        return Run(self.program, row.id, label, position > 0, row.operation, row.fuel, row.memory, row.limit,
+                   frames, boxes)  # fmt: skip
+
+    def _frame(self, row: FrameRow, *, waiting: bool) -> Frame:
+        codes = self.program.codes
+        if not 0 <= row.function < len(codes):
+            raise SnapshotInvalid("a frame of a function that the program does not have")
+        code = codes[row.function]
+        if not 0 <= row.pc < len(code.instructions) or code.depth[row.pc] - waiting != len(row.stack):
+            raise SnapshotInvalid(f"a frame of {code.name} stands where it cannot")
+        if len(row.locals) != len(code.locals):
+            raise SnapshotInvalid(f"a frame of {code.name} has other variables")
+        values = [self.cells.value(ref) for ref in row.locals]
+        stack = [self.cells.value(ref) for ref in row.stack]
+        for position, value in enumerate(values):
+            self._local(code, position, value)
+        if any(value is UNBOUND for value in stack):
+            raise SnapshotInvalid("the stack holds no value where one is due")
+        return Frame(row.function, row.pc, values, stack)
+
+    @staticmethod
+    def _local(code: Code, position: int, value: Value) -> None:
+        if position in code.loops and value is not UNBOUND and type(value) is not Iter:
+            raise SnapshotInvalid(f"a loop of {code.name} has no iterator")
+
+    def _waits_for(self, row: FrameRow, op: Op, function: int) -> None:
+        at = self.program.codes[row.function].instructions[row.pc - 1] if row.pc > 0 else (0, 0, 0)
+        if at[0] != op or at[1] != function:
+            raise SnapshotInvalid("a frame waits for a call that its function does not make there")
+
+    def _nested(self, run: Run, region: Run) -> None:
+        rows = self.snapshot.runs
+        if not run.frames or run.operation == 0 or region.id != child_run(run.id, run.operation - 1, 0):
+            raise SnapshotInvalid("a private region that the public run does not wait for")
+        top = rows[0].frames[-1]
+        at = self.program.codes[top.function].instructions[top.pc - 1] if top.pc > 0 else (0, 0, 0)
+        if at[0] != Op.PRIVATE or (region.frames and region.frames[0].function != at[1]):
+            raise SnapshotInvalid("the public run does not stand at a private region")
+
+    def _pending(self, row: PendingRow, run: Run) -> Effect:
+        if not run.frames or run.operation == 0 or row.name not in EFFECTS:
+            raise SnapshotInvalid("an effect is pending that nothing asked for")
+        frame = run.frames[-1]
+        code = self.program.codes[frame.function]
+        op, a, _ = code.instructions[frame.pc - 1] if frame.pc > 0 else (0, 0, 0)
+        if op != Op.EFFECT or self.program.program.names[a] != row.name or code.effects[frame.pc - 1] != row.params:
+            raise SnapshotInvalid("the run does not stand at the effect that is pending")
+        spec = EFFECTS[row.name]
+        if ("region" if run.region else "public") not in spec.worlds:
+            raise SnapshotInvalid(f"{row.name} is pending in a world that does not have it")
+        if len(row.args) != len(row.params):
+            raise SnapshotInvalid("an effect's arguments are not as many as its parameters")
+        args = {name: self.cells.value(ref) for name, ref in zip(row.params, row.args, strict=True)}
+        if any(type(value) in (Iter, DictView) or value is UNBOUND for value in walk(args.values())):
+            raise SnapshotInvalid("an effect's arguments are not plain values")
+        private = [] if run.region else private_things(args.values())
+        outside = private_things(v for k, v in args.items() if k != "box") if spec.releases else private
+        if (outside and (spec.releases or not spec.boxed)) or (spec.releases and type(args["box"]) is not Box):
+            raise SnapshotInvalid("a private argument where the effect takes none")
+        occurrence = Occurrence(run.id, run.operation - 1)
+        return Effect(row.name, args, occurrence, spec.durability, run.label, bool(private))
+
+    def _outcome(self) -> Done | Failed:
+        failed = self.snapshot.failed
+        if failed is None:
+            value = self.cells.value(self.snapshot.done)
+            if any(type(inner) in (Iter, DictView) or inner is UNBOUND for inner in walk((value,))):
+                raise SnapshotInvalid("a run ended with what is no plain value")
+            return Done(value)
+        code, line, detail = failed
+        if code not in CODES or not 0 <= line < MAX_OPERATION:
+            raise SnapshotInvalid("a run failed with a code that there is not")
+        return Failed(code, line, detail)
+
+    def _worlds(self, machine: Machine) -> None:
+        """No box inside of a region or a box; no handle in a region that is labelled beyond it."""
+        contents = [row.content for row in machine.runs[0].boxes.values()]
+        regions = [value for run in machine.runs[1:] for value in run.roots()]
+        if machine.asked is not None and len(machine.runs) > 1:
+            regions.extend(machine.asked.args.values())
+        for value in walk((*contents, *regions)):
+            if type(value) is Box:
+                raise SnapshotInvalid("a box inside of the private world")
+        for value in walk(contents):
+            if type(value) in (Iter, DictView) or value is UNBOUND:
+                raise SnapshotInvalid("a box holds what is no plain value")
+        for value in walk(regions):
+            if type(value) is Handle and not value.label.flows_to(machine.runs[-1].label):
+                raise SnapshotInvalid("a handle in a region that does not flow to its label")

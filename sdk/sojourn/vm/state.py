@@ -1,0 +1,196 @@
+"""What a run consists of while it lives: frames, budgets, and the boxes of the public world.
+
+Costs come from the table in this module, never from the host. Memory is counted down as values are made; when the
+counter runs out, the live values are counted again at that instruction, which is deterministic because the counter is
+part of the state. Text, bytes and large integers count once by value (their sharing is not kept in a snapshot),
+containers once by identity. A box counts what was charged when it was made, whatever it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from sojourn.labels import Label
+from sojourn.vm.faults import Exhausted
+from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, RegionError, Value
+from sojourn.vm.verifier import VerifiedProgram
+
+__all__ = ["BOX_BYTES", "SLOT", "BoxContent", "Frame", "Run", "bytes_of_int", "bytes_of_text", "size_of", "walk"]
+
+# Bytes. A slot pays for a small number that lies in it, so that arithmetic on 64 bits is free of charge.
+SLOT: Final = 40
+OBJECT: Final = 56
+KEY_AND_VALUE: Final = 3 * SLOT
+OPAQUE_BYTES: Final = 160
+BOX_BYTES: Final = 4_096  # of a box that an effect made; a region's box is charged what the region was
+FRAME_BYTES: Final = 200
+
+
+def bytes_of_text(text: str) -> int:
+    """Cost of a string."""
+    return 48 + (len(text) if text.isascii() else 4 * len(text))
+
+
+def bytes_of_int(bits: int) -> int:
+    """Cost of an integer of so many bits; none below 64, where its slot pays."""
+    return 0 if bits < 64 else 32 + bits // 8
+
+
+def size_of(value: Value) -> int:
+    """Cost of one value without what it refers to."""
+    kind = type(value)
+    if kind is int:
+        return bytes_of_int(value.bit_length())
+    if kind is str:
+        return bytes_of_text(value)
+    if kind is bytes:
+        return 48 + len(value)
+    if kind is list or kind is tuple:
+        return OBJECT + SLOT * len(value)
+    if kind is dict or kind is RecordValue:
+        return OBJECT + KEY_AND_VALUE * len(value if kind is dict else value.fields)
+    if kind is Iter:
+        return 2 * OBJECT + SLOT * (len(value.keys) + len(value.inner))
+    if kind is range or kind is DictView:
+        return OBJECT
+    return OPAQUE_BYTES if kind is Handle or kind is Box else 0
+
+
+def children(value: Value) -> Iterable[Value]:
+    """What a value refers to, in a fixed order. A box refers to nothing here."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return value  # type: ignore[no-any-return]
+    if kind is dict:
+        return (*value, *value.values())
+    if kind is RecordValue:
+        return value.fields.values()  # type: ignore[no-any-return]
+    if kind is Iter:
+        return (value.source, *value.keys, *value.inner)
+    if kind is range:
+        return (value.start, value.stop, value.step)
+    return (value.mapping,) if kind is DictView else ()
+
+
+_BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box))
+_FREE: Final = frozenset((type(None), bool, float))
+
+
+def walk(roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None) -> Iterator[Value]:
+    """Every value reachable from `roots` once, in a fixed order; numbers that are free of charge are left out.
+
+    With `boxes`, the walk goes on inside of them.
+    """
+    seen: set[object] = set()
+    work = list(roots)
+    position = 0
+    while position < len(work):
+        value = work[position]
+        position += 1
+        kind = type(value)
+        if kind in _FREE:
+            continue
+        key: object = (kind, value) if kind in _BY_VALUE else id(value)
+        if key in seen:
+            continue
+        seen.add(key)
+        yield value
+        work.extend(children(value))
+        if kind is Box and boxes is not None:
+            content = boxes[value.id].content
+            if not isinstance(content, RegionError):
+                work.append(content)
+
+
+@dataclass(frozen=True, slots=True)
+class BoxContent:
+    """What a box holds.
+
+    Attributes:
+        content: the value, or how making it failed.
+        charge: bytes that the public world pays while the box lives; does not depend on the content.
+    """
+
+    content: Value | RegionError = field(repr=False)
+    charge: int
+
+
+@dataclass(slots=True)
+class Frame:
+    """One call. `pc` is the next instruction; variables before their assignment hold `UNBOUND`."""
+
+    function: int
+    pc: int
+    locals: list[Value]
+    stack: list[Value]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run: the public one, or the private region that it is waiting for.
+
+    Attributes:
+        id: 32 bytes.
+        label: PUBLIC for the public world, else what the region depends on.
+        region: whether this is a private region.
+        operation: number of the next effect.
+        fuel: instructions that are left.
+        memory: bytes that may be taken before the live values are counted again.
+        limit: bytes that live values may cost.
+        boxes: content of the boxes of the public world; empty in a region.
+    """
+
+    program: VerifiedProgram
+    id: bytes
+    label: Label
+    region: bool
+    operation: int
+    fuel: int
+    memory: int
+    limit: int
+    frames: list[Frame]
+    boxes: dict[bytes, BoxContent]
+
+    def spend(self, fuel: int) -> None:
+        """Pay for work beyond the one instruction that is already paid; raises `Exhausted`."""
+        if fuel > self.fuel:
+            self.fuel = 0
+            raise Exhausted("fuel")
+        self.fuel -= fuel
+
+    def allocate(self, size: int) -> None:
+        """Pay for memory before it is taken; raises `Exhausted`."""
+        if size <= self.memory:
+            self.memory -= size
+            return
+        if size > self.limit:
+            raise Exhausted("memory")
+        live = self._live()
+        self.memory = max(self.limit - live, 0)
+        if size > self.limit - live:
+            raise Exhausted("memory")
+        self.memory -= size
+
+    def roots(self) -> Iterator[Value]:
+        """The values in all frames, in order."""
+        for frame in self.frames:
+            yield from frame.locals
+            yield from frame.stack
+
+    def frame_bytes(self, function: int) -> int:
+        """Cost of a frame."""
+        code = self.program.codes[function]
+        return FRAME_BYTES + SLOT * (len(code.locals) + code.most)
+
+    def _live(self) -> int:
+        total = sum(self.frame_bytes(frame.function) for frame in self.frames)
+        visited = 0
+        for value in walk(self.roots()):
+            visited += 1
+            total += size_of(value)
+            if type(value) is Box:
+                total += self.boxes[value.id].charge
+        self.spend(visited // 8)
+        return total

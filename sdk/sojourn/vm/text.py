@@ -1,0 +1,202 @@
+"""Text of values: `str`, `repr`, formats, and numbers from text.
+
+What depends on a machine's Unicode tables is refused: `repr` of text beyond Latin-1, digits outside ASCII. Long
+integers have CPython's limit of 4300 digits, whatever the host's setting.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from sojourn.vm.compare import MAX_DEPTH
+from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.state import Run, bytes_of_text
+from sojourn.vm.values import Box, DictView, Value, ViewKind, canonical_float, type_name
+
+__all__ = ["float_of", "format_of", "int_of", "repr_of", "str_of"]
+
+MAX_DIGITS: Final = 4_300
+_TOO_LONG: Final = 10**MAX_DIGITS
+
+
+def _digits(run: Run, number: int) -> str:
+    if number.bit_length() > 14_285 or abs(number) >= _TOO_LONG:
+        fail("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
+    run.spend(number.bit_length() >> 8)
+    return str(number)
+
+
+def _quoted(run: Run, text: str) -> str:
+    run.spend(len(text) >> 5)
+    if text and not text.isascii() and max(text) > "\xff":
+        fail("ValueError", "repr() of text beyond Latin-1 is not the same on every machine; use str()")
+    run.allocate(4 * len(text))
+    return repr(text)
+
+
+def str_of(run: Run, value: Value) -> str:
+    """`str(value)`."""
+    if type(value) is str:
+        return value
+    return repr_of(run, value)
+
+
+def repr_of(run: Run, value: Value) -> str:
+    """`repr(value)`."""
+    parts: list[str] = []
+    _Writer(run, parts).write(value, 0)
+    result = "".join(parts)
+    run.allocate(bytes_of_text(result))
+    return result
+
+
+class _Writer:
+    """Writes nested values, paying for each piece, and `[...]` where a container holds itself."""
+
+    def __init__(self, run: Run, parts: list[str]) -> None:
+        self.run, self.parts, self.active = run, parts, set[int]()
+
+    def write(self, value: Value, depth: int) -> None:
+        self.run.spend(1)
+        kind = type(value)
+        if value is None or kind is bool or kind is float:
+            self.parts.append(repr(value))
+        elif kind is int:
+            self.parts.append(_digits(self.run, value))
+        elif kind is str:
+            self.parts.append(_quoted(self.run, value))
+        elif kind is bytes:
+            self.run.allocate(4 * len(value))
+            self.parts.append(repr(value))
+        elif kind is range:
+            self._range(value)
+        elif kind is DictView:
+            self.parts.append(f"{type_name(value)}(")
+            mapping = value.mapping
+            source = mapping if value.kind == ViewKind.KEYS else mapping.values()
+            self.write(list(source) if value.kind != ViewKind.ITEMS else list(mapping.items()), depth + 1)
+            self.parts.append(")")
+        elif kind in (list, tuple, dict):
+            self._container(value, depth)
+        else:
+            refuse_box("print", value)
+            no_operation("print", value)
+        self.run.allocate(len(self.parts[-1]))
+
+    def _range(self, value: range) -> None:
+        step = f", {_digits(self.run, value.step)}" if value.step != 1 else ""
+        self.parts.append(f"range({_digits(self.run, value.start)}, {_digits(self.run, value.stop)}{step})")
+
+    def _container(self, value: Value, depth: int) -> None:
+        kind = type(value)
+        opening, closing = {list: "[]", tuple: "()", dict: "{}"}[kind]
+        if id(value) in self.active:
+            self.parts.append(f"{opening}...{closing}")
+            return
+        if depth >= MAX_DEPTH:
+            fail("RecursionError", "maximum recursion depth exceeded while getting the repr of an object")
+        self.active.add(id(value))
+        self.parts.append(opening)
+        for position, item in enumerate(value):
+            if position:
+                self.parts.append(", ")
+            self.write(item, depth + 1)
+            if kind is dict:
+                self.parts.append(": ")
+                self.write(value[item], depth + 1)
+        self.parts.append(",)" if kind is tuple and len(value) == 1 else closing)
+        self.active.discard(id(value))
+
+
+def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
+    """One field of an f-string. `spec` has passed `check_format`."""
+    refuse_box("print", value)
+    if conversion:
+        value = repr_of(run, value) if conversion == "r" else str_of(run, value)
+    kind = type(value)
+    if not spec or kind is str or (kind is int and spec[-1] not in "eEfFgG%"):
+        text = str_of(run, value) if not spec or kind is not int else ""
+        if not spec:
+            return text
+        if kind is int:
+            _digits(run, value)
+    elif kind not in (bool, int, float):
+        fail("TypeError", f"unsupported format string passed to {type_name(value)}.__format__")
+    try:
+        result = format(value, spec)
+    except OverflowError:
+        fail("OverflowError", "int too large to convert to float")
+    except ValueError as problem:
+        fail("ValueError", str(problem))
+    run.allocate(bytes_of_text(result))
+    return result
+
+
+def int_of(run: Run, value: Value, base: Value | None) -> int:
+    """`int(value)` or `int(value, base)`."""
+    kind = type(value)
+    if base is None and kind in (bool, int):
+        return int(value)
+    if base is None and kind is float:
+        if value != value:  # noqa: PLR0124 - the test for not-a-number
+            fail("ValueError", "cannot convert float NaN to integer")
+        if math.isinf(value):
+            fail("OverflowError", "cannot convert float infinity to integer")
+        run.allocate(160)
+        return int(value)
+    if kind not in (str, bytes):
+        if kind is Box:
+            refuse_box("convert", value)
+        if base is not None:
+            fail("TypeError", "int() can't convert non-string with explicit base")
+        fail(
+            "TypeError",
+            f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'",
+        )
+    if base is not None and type(base) not in (bool, int):
+        fail("TypeError", f"'{type_name(base)}' object cannot be interpreted as an integer")
+    return _int_of_text(run, value, 10 if base is None else base)
+
+
+def _int_of_text(run: Run, value: str | bytes, base: int) -> int:
+    run.spend(len(value) >> 2)
+    if base != 0 and not 2 <= base <= 36:
+        fail("ValueError", "int() base must be >= 2 and <= 36, or 0")
+    digits = sum(1 for character in value if str(character).isalnum()) if len(value) > MAX_DIGITS else 0
+    if digits > MAX_DIGITS:
+        fail("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
+    if value.isascii():
+        run.allocate(bytes_of_int_text(len(value)))
+        try:
+            return int(value, base)
+        except ValueError as problem:
+            fail("ValueError", str(problem))
+    run.allocate(bytes_of_int_text(len(value)))
+    fail("ValueError", f"invalid literal for int() with base {base}: {value[:200]!r}")
+
+
+def bytes_of_int_text(length: int) -> int:
+    """Most that an integer of so many characters costs."""
+    return 32 + length
+
+
+def float_of(run: Run, value: Value) -> float:
+    """`float(value)`."""
+    kind = type(value)
+    if kind in (bool, int, float):
+        try:
+            return float(value)
+        except OverflowError:
+            fail("OverflowError", "int too large to convert to float")
+    if kind not in (str, bytes):
+        if kind is Box:
+            refuse_box("convert", value)
+        fail("TypeError", f"float() argument must be a string or a real number, not '{type_name(value)}'")
+    run.spend(len(value) >> 4)
+    if not value.isascii():
+        fail("ValueError", f"could not convert string to float: {_quoted(run, value) if kind is str else repr(value)}")
+    try:
+        return canonical_float(float(value))
+    except ValueError:
+        fail("ValueError", f"could not convert string to float: {value!r}")

@@ -1,0 +1,347 @@
+"""The verifier: what must hold before a single step of a program is taken.
+
+Metered by construction: one pass over the code, one walk over its control-flow graph, one walk over its call graph,
+all linear in a program whose size is bounded first. It works out the stack depth of every reachable instruction, so
+that a snapshot's frames can be checked, and the effects that each entry can reach, so that a policy can be asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sojourn.codec import digest
+from sojourn.errors import ProgramInvalid
+from sojourn.limits import MAX_CONSTANTS, MAX_INSTRUCTIONS, MAX_NAME_CHARS
+from sojourn.vm.binding import BoundCall, bind_call, bind_private
+from sojourn.vm.effects import EFFECTS, bind
+from sojourn.vm.formats import check_format
+from sojourn.vm.op import (
+    BINARY,
+    BUILTINS,
+    COMPARE,
+    CONVERSIONS,
+    EXCEPTIONS,
+    ISA,
+    METHODS,
+    RAISABLE,
+    UNARY,
+    Arity,
+    Op,
+    Operand,
+    stack_effect,
+    unpack,
+)
+from sojourn.vm.program import CONTRACT, Function, Program, value_of
+from sojourn.vm.values import Value
+
+__all__ = ["Code", "VerifiedProgram", "verify"]
+
+MAX_FUNCTIONS: Final = 4_096
+MAX_LOCALS: Final = 1_024
+MAX_STACK: Final = 1_024
+MAX_ARGUMENTS: Final = 255
+
+_BUILTINS: Final = tuple(BUILTINS.values())
+_METHODS: Final = tuple(METHODS.values())
+_RANGES: Final[dict[Operand, int]] = {
+    Operand.NONE: 1,
+    Operand.FLAG: 2,
+    Operand.COUNT: MAX_STACK,
+    Operand.BINARY: len(BINARY),
+    Operand.UNARY: len(UNARY),
+    Operand.COMPARE: len(COMPARE),
+    Operand.BUILTIN: len(BUILTINS),
+    Operand.METHOD: len(METHODS),
+    Operand.EXCEPTION: len(EXCEPTIONS),
+    Operand.CONVERSION: len(CONVERSIONS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One function, ready to run.
+
+    Attributes:
+        instructions: `(op, a, b)`.
+        depth: values on the stack before each instruction; -1 where control never comes.
+        loops: locals that only hold iterators.
+        calls: for each CALL and PRIVATE instruction's position, where each parameter comes from.
+        effects: for each EFFECT instruction's position, the parameter name of each argument.
+    """
+
+    name: str
+    params: int
+    defaults: tuple[Value, ...]
+    locals: tuple[str, ...]
+    instructions: tuple[tuple[int, int, int], ...]
+    lines: tuple[int, ...]
+    depth: tuple[int, ...]
+    most: int
+    loops: frozenset[int]
+    calls: dict[int, BoundCall]
+    effects: dict[int, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedProgram:
+    """A program that may run. Only `verify` makes one."""
+
+    program: Program
+    digest: bytes
+    codes: tuple[Code, ...]
+    constants: tuple[Value, ...]
+    reach: dict[str, frozenset[str]]
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the functions that an order may start."""
+        return tuple(self.reach)
+
+    def effects(self, entry: str) -> frozenset[str]:
+        """Names of all effects that a run of `entry` can reach, in its private regions too.
+
+        Raises:
+            ProgramInvalid: the program has no such entry.
+        """
+        if entry not in self.reach:
+            raise ProgramInvalid(f"the program has no entry {entry!r}; its entries are {', '.join(self.reach)}")
+        return self.reach[entry]
+
+    def entry_index(self, entry: str) -> int:
+        """Index of the function behind an entry; raises as `effects` does."""
+        self.effects(entry)
+        return next(i for i in self.program.entries if self.codes[i].name == entry)
+
+    def __repr__(self) -> str:
+        return f"VerifiedProgram({self.digest.hex()[:12]}, entries {', '.join(self.reach)})"
+
+
+def verify(program_bytes: bytes) -> VerifiedProgram:
+    """Decode and verify a program.
+
+    Args:
+        program_bytes: untrusted bytes.
+
+    Raises:
+        DecodeError: not the canonical encoding of a program record.
+        ProgramInvalid: well encoded, but not a program that may run; the message names function and instruction.
+    """
+    program = Program.decode(program_bytes)
+    if program.contract != CONTRACT:
+        raise ProgramInvalid(
+            f"the program needs execution contract {program.contract}, this host implements {CONTRACT}; compile it again"
+        )
+    _check_tables(program)
+    constants = tuple(value_of(constant) for constant in program.constants)
+    codes = tuple(_FunctionCheck(program, function, constants).code() for function in program.functions)
+    return VerifiedProgram(program, digest(program_bytes), codes, constants, _reach(program, codes))
+
+
+def _check_tables(program: Program) -> None:
+    functions = program.functions
+    if not 0 < len(functions) <= MAX_FUNCTIONS:
+        raise ProgramInvalid(f"{len(functions)} functions, 1 to {MAX_FUNCTIONS} are allowed")
+    if sum(len(function.code) for function in functions) > MAX_INSTRUCTIONS:
+        raise ProgramInvalid(f"more than {MAX_INSTRUCTIONS} instructions")
+    if max(len(program.constants), len(program.names), len(program.shapes)) > MAX_CONSTANTS:
+        raise ProgramInvalid(f"more than {MAX_CONSTANTS} constants, names or call shapes")
+    entries = program.entries
+    if not entries or list(entries) != sorted(set(entries)) or not 0 <= entries[0] <= entries[-1] < len(functions):
+        raise ProgramInvalid("the list of entries is empty, unordered or points outside of the functions")
+    names = [function.name for function in functions]
+    if len(set(names)) != len(names):
+        raise ProgramInvalid("two functions have the same name")
+    for name in (*names, *program.names):
+        if not name or len(name) > MAX_NAME_CHARS:
+            raise ProgramInvalid(f"a name is empty or longer than {MAX_NAME_CHARS} characters")
+    for shape in program.shapes:
+        if shape.positional < 0 or shape.positional > MAX_ARGUMENTS or len(shape.names) > MAX_ARGUMENTS:
+            raise ProgramInvalid(f"a call has more than {MAX_ARGUMENTS} arguments")
+        if len(set(shape.names)) != len(shape.names):
+            raise ProgramInvalid("a call names an argument twice")
+
+
+class _FunctionCheck:
+    """The checks of one function."""
+
+    def __init__(self, program: Program, function: Function, constants: tuple[Value, ...]) -> None:
+        self.program, self.function, self.constants = program, function, constants
+        self.instructions = tuple(self._instruction(word) for word in function.code)
+        self.calls: dict[int, BoundCall] = {}
+        self.effects: dict[int, tuple[str, ...]] = {}
+        self.loops: set[int] = set()
+        self.variables: set[int] = set(range(function.params))
+
+    def _fail(self, at: int, why: str) -> ProgramInvalid:
+        return ProgramInvalid(f"function {self.function.name}, instruction {at}: {why}")
+
+    def _instruction(self, word: int) -> tuple[int, int, int]:
+        if not 0 <= word < 1 << 56:
+            raise ProgramInvalid(f"function {self.function.name}: an instruction does not fit 56 bits")
+        return unpack(word)
+
+    def code(self) -> Code:
+        """Check everything and return the function ready to run."""
+        function = self.function
+        self._frame()
+        for at, (op, a, b) in enumerate(self.instructions):
+            spec = ISA.get(op)
+            if spec is None:
+                raise self._fail(at, f"unknown operation {op}")
+            for kind, operand in ((spec.a, a), (spec.b, b)):
+                self._operand(at, kind, operand)
+            self._call(at, op, a, b)
+        if self.loops & self.variables:
+            raise self._fail(0, "a local holds both an iterator and a value")
+        depth = self._depths()
+        return Code(
+            function.name,
+            function.params,
+            tuple(self.constants[index] for index in function.defaults),
+            function.locals,
+            self.instructions,
+            function.lines,
+            depth,
+            max(depth),
+            frozenset(self.loops),
+            self.calls,
+            self.effects,
+        )
+
+    def _frame(self) -> None:
+        function = self.function
+        if not function.code or len(function.lines) != len(function.code):
+            raise self._fail(0, "no code, or not one source line for each instruction")
+        if not 0 <= min(function.lines) <= max(function.lines) <= MAX_INSTRUCTIONS:
+            raise self._fail(0, "a source line is out of range")
+        if not 0 <= function.params <= min(len(function.locals), MAX_ARGUMENTS) or len(function.locals) > MAX_LOCALS:
+            raise self._fail(0, f"more than {MAX_LOCALS} locals or {MAX_ARGUMENTS} parameters")
+        if len(set(function.locals)) != len(function.locals):
+            raise self._fail(0, "two locals have the same name")
+        if any(not name or len(name) > MAX_NAME_CHARS for name in function.locals):
+            raise self._fail(0, f"the name of a local is empty or longer than {MAX_NAME_CHARS} characters")
+        if len(function.defaults) > function.params or not all(
+            0 <= index < len(self.constants) for index in function.defaults
+        ):
+            raise self._fail(0, "a default is not a constant of the program")
+
+    def _operand(self, at: int, kind: Operand, operand: int) -> None:
+        program = self.program
+        limit = _RANGES.get(kind)
+        if limit is None:
+            limit = {
+                Operand.CONST: len(program.constants),
+                Operand.LOCAL: len(self.function.locals),
+                Operand.LOOP: len(self.function.locals),
+                Operand.NAME: len(program.names),
+                Operand.EFFECT: len(program.names),
+                Operand.TARGET: len(self.instructions),
+                Operand.FUNCTION: len(program.functions),
+                Operand.SHAPE: len(program.shapes),
+            }[kind]
+        if operand >= limit:
+            raise self._fail(at, f"operand {operand} is not a {kind.name.lower()} of this program")
+        if kind is Operand.LOCAL:
+            self.variables.add(operand)
+        elif kind is Operand.LOOP:
+            self.loops.add(operand)
+        elif kind is Operand.EFFECT and program.names[operand] not in EFFECTS:
+            raise self._fail(at, f"unknown effect {program.names[operand]!r}")
+
+    def _call(self, at: int, op: int, a: int, b: int) -> None:
+        program = self.program
+        bound: BoundCall | tuple[str, ...] | str = ()
+        if op == Op.CALL:
+            bound = bind_call(program.functions[a], program.shapes[b])
+        elif op == Op.PRIVATE:
+            bound = bind_private(program.functions[a], program.shapes[b])
+        elif op == Op.EFFECT:
+            bound = bind(EFFECTS[program.names[a]], program.shapes[b])
+        elif op in (Op.BUILTIN, Op.METHOD):
+            arity = (_BUILTINS if op == Op.BUILTIN else _METHODS)[a]
+            shape = program.shapes[b]
+            if not _fits(arity, shape.positional, shape.names):
+                raise self._fail(at, "a builtin or method is called with arguments that it does not take")
+        elif op == Op.FORMAT:
+            spec = self.constants[a]
+            if type(spec) is not str or check_format(spec) is not None:
+                raise self._fail(at, "not a format that this language has")
+        elif op == Op.RAISE and EXCEPTIONS[a] not in RAISABLE:
+            raise self._fail(at, f"a program does not raise {EXCEPTIONS[a]}")
+        if isinstance(bound, str):
+            raise self._fail(at, bound)
+        if isinstance(bound, BoundCall):
+            self.calls[at] = bound
+        elif op == Op.EFFECT:
+            self.effects[at] = bound
+
+    def _depths(self) -> tuple[int, ...]:
+        count = len(self.instructions)
+        depth = [-1] * count
+        work = [(0, 0)]
+        while work:
+            at, level = work.pop()
+            while True:
+                if at >= count:
+                    raise self._fail(count - 1, "control runs off the end of the function")
+                if depth[at] >= 0:
+                    if depth[at] != level:
+                        raise self._fail(at, f"the stack holds {depth[at]} or {level} values")
+                    break
+                depth[at] = level
+                op, a, b = self.instructions[at]
+                pops, pushes = stack_effect(op, a, b, self.program.shapes)
+                if pops > level:
+                    raise self._fail(at, f"takes {pops} values, the stack holds {level}")
+                level += pushes - pops
+                if level > MAX_STACK:
+                    raise self._fail(at, f"more than {MAX_STACK} values on the stack")
+                spec = ISA[op]
+                if spec.on_jump is not None:
+                    work.append((b if spec.b is Operand.TARGET else a, level + spec.on_jump))
+                if spec.ends:
+                    break
+                at += 1
+        return tuple(depth)
+
+
+def _fits(arity: Arity, positional: int, names: tuple[str, ...]) -> bool:
+    known = "*" in arity.keywords or all(name in arity.keywords for name in names)
+    return known and arity.least <= positional <= arity.most
+
+
+def _walk(codes: tuple[Code, ...], roots: list[int]) -> list[int]:
+    """The functions that calls lead to from `roots`, regions not entered."""
+    seen, work = set(roots), list(roots)
+    while work:
+        for op, a, _ in codes[work.pop()].instructions:
+            if op == Op.CALL and a not in seen:
+                seen.add(a)
+                work.append(a)
+    return sorted(seen)
+
+
+def _reach(program: Program, codes: tuple[Code, ...]) -> dict[str, frozenset[str]]:
+    """Effects by entry, with the rule of the two worlds checked on the way."""
+    regions = sorted({a for code in codes for op, a, _ in code.instructions if op == Op.PRIVATE})
+    for index in _walk(codes, regions):
+        for at, (op, a, _) in enumerate(codes[index].instructions):
+            name = program.names[a] if op == Op.EFFECT else ""
+            if op == Op.PRIVATE or (name and "region" not in EFFECTS[name].worlds):
+                where = f"function {codes[index].name}, instruction {at}"
+                raise ProgramInvalid(f"{where}: {name or 'private'} inside a private region")
+    result: dict[str, frozenset[str]] = {}
+    for entry in program.entries:
+        public = _walk(codes, [entry])
+        inside = _walk(codes, [a for i in public for op, a, _ in codes[i].instructions if op == Op.PRIVATE])
+        names = _effects(program, codes, public)
+        for name in names:
+            if "public" not in EFFECTS[name].worlds:
+                raise ProgramInvalid(f"entry {codes[entry].name}: {name} outside of a private region")
+        result[codes[entry].name] = frozenset(names | _effects(program, codes, inside))
+    return result
+
+
+def _effects(program: Program, codes: tuple[Code, ...], functions: list[int]) -> set[str]:
+    return {program.names[a] for i in functions for op, a, _ in codes[i].instructions if op == Op.EFFECT}
