@@ -7,7 +7,7 @@ from sojourn.codec import digest, hexdigest
 from sojourn.errors import ConfigError, PolicyInvalid
 from sojourn.limits import MAX_DOCUMENT_BYTES, MAX_FUEL
 from sojourn.privacy import OwnerPolicy, check_policy, explain
-from sojourn.vm.effects import EFFECTS
+from sojourn.vm import EFFECTS
 
 AUTHOR = "a1" * 32
 PLAN = "sha256:" + "b2" * 32

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sojourn.contracts import ReleaseSpec, Scalar
 from sojourn.crypto.trust import VerifiedBundle, VerifiedOrder
 from sojourn.errors import AdmissionRefused
 from sojourn.limits import MAX_RELEASES
 from sojourn.privacy.policy import ANY_PLAN, ANY_PROGRAM, AdmitRule, OwnerPolicy, ReleaseRule
-from sojourn.vm.verifier import VerifiedProgram
+from sojourn.vm import VerifiedProgram
 
 __all__ = ["Admission", "decide"]
 
@@ -139,7 +140,7 @@ def decide(policy: OwnerPolicy, order: VerifiedOrder, bundle: VerifiedBundle, pr
                 title=title,
                 owner=policy.owner,
                 policy=policy.digest,
-                streams={stream: frozenset(fields) for stream, fields in rule.streams.items()},
+                streams=MappingProxyType({name: frozenset(fields) for name, fields in rule.streams.items()}),
                 effects=frozenset(rule.effects),
                 releases=order.phase.answer,
             )

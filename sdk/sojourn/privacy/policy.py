@@ -33,7 +33,7 @@ from sojourn.codec import digest
 from sojourn.errors import PolicyInvalid
 from sojourn.limits import MAX_DOCUMENT_BYTES, MAX_FUEL, MAX_MEMORY_BYTES, MAX_NAME_CHARS
 from sojourn.privacy.diagnosis import describe
-from sojourn.vm.effects import EFFECTS
+from sojourn.vm import EFFECTS
 
 __all__ = ["AGENT_EFFECTS", "ANY_PLAN", "ANY_PROGRAM", "AdmitRule", "OwnerPolicy", "ReleaseRule"]
 
