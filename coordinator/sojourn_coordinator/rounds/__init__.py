@@ -4,7 +4,7 @@ Nothing here waits, reads a clock or touches a store: events go in, values come 
 it tells anybody.
 """
 
-from sojourn_coordinator.rounds.cohort import Chosen, Waiting, choose_cohort
+from sojourn_coordinator.rounds.cohort import Chosen, Cohort, Waiting, choose_cohort
 from sojourn_coordinator.rounds.opening import Opening, draft_order
 from sojourn_coordinator.rounds.phase import (
     Again,
@@ -26,6 +26,7 @@ __all__ = [
     "Again",
     "Chosen",
     "Closed",
+    "Cohort",
     "Conflict",
     "Contribution",
     "Judgement",

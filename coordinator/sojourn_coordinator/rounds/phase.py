@@ -15,9 +15,9 @@ The host judges an answer, commits it, and only then calls `answered`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from sojourn.errors import UsageError
 
@@ -115,15 +115,46 @@ class PhaseLedger:
         self._gone: dict[bytes, bytes] = {}
         self._outcome: Outcome = Open(0, len(self.participants))
 
+    @classmethod
+    def restore(
+        cls,
+        participants: Iterable[bytes],
+        quorum: int,
+        remaining_ms: int,
+        answers: Mapping[bytes, bytes],
+        gone: Mapping[bytes, bytes],
+    ) -> Self:
+        """The state that the same commits had made.
+
+        Args:
+            participants: as in the constructor.
+            quorum: as in the constructor.
+            remaining_ms: what was stored last; 0 for a phase that is over.
+            answers: key id and digest of each committed answer that counts.
+            gone: the same of each agent that failed, or declined (then the digest is empty).
+        """
+        ledger = cls(participants, quorum, remaining_ms)
+        ledger._answers.update(answers)
+        ledger._gone.update(gone)
+        if not (answers.keys() | gone.keys()) <= ledger._invited or answers.keys() & gone.keys():
+            raise UsageError("an answer of an agent that was not invited, or two of one agent")
+        ledger._settle()
+        return ledger
+
     @property
     def outcome(self) -> Outcome:
         """Open, closed or missed. Once it is not open it never changes."""
         return self._outcome
 
     @property
-    def awaited(self) -> tuple[bytes, ...]:
-        """Participants that are not through, sorted."""
-        return tuple(key for key in self.participants if key not in self._answers and key not in self._gone)
+    def awaited(self) -> frozenset[bytes]:
+        """Participants that are not through."""
+        return self._invited - self._answers.keys() - self._gone.keys()
+
+    @property
+    def counted(self) -> tuple[bytes, ...]:
+        """Participants whose committed answers count, sorted."""
+        return tuple(sorted(self._answers))
 
     def judge(self, agent: bytes, answer: bytes) -> Judgement:
         """What to do with an answer whose statement holds; changes nothing.
@@ -161,13 +192,13 @@ class PhaseLedger:
         return self._outcome
 
     def _require(self, agent: bytes) -> None:
-        if not isinstance(self._outcome, Open) or agent not in self.awaited_set:
+        if (
+            not isinstance(self._outcome, Open)
+            or agent in self._answers
+            or agent in self._gone
+            or agent not in self._invited
+        ):
             raise UsageError("only an open phase takes an answer, and one from each participant")
-
-    @property
-    def awaited_set(self) -> frozenset[bytes]:
-        """Participants that are not through."""
-        return self._invited - self._answers.keys() - self._gone.keys()
 
     def _settle(self) -> Outcome:
         through = len(self._answers) + len(self._gone) == len(self.participants)

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from sojourn.errors import StateVersion, StoreError
-from sojourn_coordinator.store.schema import SCHEMA_VERSION, meta, metadata
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
+
+from sojourn_coordinator.store.schema import SCHEMA_VERSION, meta, metadata
 
 __all__ = ["Database"]
 

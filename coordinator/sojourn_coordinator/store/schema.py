@@ -74,6 +74,8 @@ jobs: Final = Table(
     Column("snapshot", LargeBinary),  # of the rounds continuation; NULL before its first park
     Column("error_code", String, nullable=False),
     Column("error_line", Integer, nullable=False),
+    Column("rounds", Integer),  # planned, where the job says so; for progress only
+    Column("initial", LargeBinary, nullable=False),  # root
     Column("submitted_ms", Integer, nullable=False),
     Column("ended_ms", Integer),
 )
@@ -95,7 +97,7 @@ operations: Final = Table(
     Column("operation", Integer, primary_key=True),
     Column("effect", String, nullable=False),
     Column("subject", LargeBinary, nullable=False),  # id of the resulting handle
-    Column("detail", LargeBinary, nullable=False),  # what is needed to make the subject again
+    Column("detail", String, nullable=False),  # JSON: what the effect was made of
 )
 
 cohorts: Final = Table(
@@ -172,7 +174,7 @@ publications: Final = Table(
     Column("phase", LargeBinary, nullable=False),  # folded from; empty for none
     Column("model", LargeBinary, nullable=False),
     Column("signed", LargeBinary, nullable=False),
-    Column("summary", LargeBinary, nullable=False),  # row of the round table, MessagePack
+    Column("summary", String, nullable=False),  # JSON: row of the round table
 )
 
 evaluations: Final = Table(

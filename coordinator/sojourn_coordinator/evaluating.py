@@ -1,0 +1,135 @@
+"""Running a plan's `evaluate` graph on public held-out data.
+
+The graph's input ports are `state` and fields of the held-out stream; its output ports `losses` and `scores` (one value
+for each row) become the metrics `loss` and `auc`. A tensor of the plan's state that the model does not hold (an
+optimizer's, which stays on the agents) is given as zeros.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sojourn.contracts import Graph, Plan
+from sojourn.datoms import DType
+from sojourn.errors import PlanMismatch
+
+from sojourn_coordinator.metrics import area_under_curve, mean_loss
+
+if TYPE_CHECKING:
+    from sojourn.interpreters import Interpreter, PlanHandle
+
+__all__ = ["EVALUATE", "Evaluator", "check_evaluation", "evaluation_graph"]
+
+EVALUATE: Final = "evaluate"
+_LABELS: Final = "y"
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def evaluation_graph(plan: Plan) -> Graph | None:
+    """The plan's `evaluate` graph, if it has one."""
+    return next((graph for graph in plan.graphs if graph.name == EVALUATE), None)
+
+
+def check_evaluation(plan: Plan, heldout: Tensors) -> None:
+    """Check that held-out data has what the `evaluate` graph asks for.
+
+    Raises:
+        PlanMismatch: a field is missing, of another type or shape, or fields differ in length.
+    """
+    graph = evaluation_graph(plan)
+    if graph is None:
+        return
+    lengths = {tensor.shape[0] if tensor.ndim else 1 for tensor in heldout.values()}
+    if len(lengths) != 1:
+        raise PlanMismatch("the held-out fields have different numbers of rows; cut them to one length")
+    for port in graph.inputs:
+        if port.role == "state":
+            continue
+        field = heldout.get(port.name)
+        if field is None:
+            have = ", ".join(sorted(heldout))
+            raise PlanMismatch(f"graph 'evaluate' needs the field {port.name!r}; the held-out data has {have}")
+        fits = len(field.shape) == len(port.shape) and all(
+            want in {None, have} for want, have in zip(port.shape, field.shape, strict=True)
+        )
+        if not fits or field.dtype != DType.from_name(port.dtype).numpy:
+            got = f"{field.dtype} {field.shape}"
+            raise PlanMismatch(f"held-out field {port.name!r} is {got}, the plan states {port.dtype} {port.shape}")
+
+
+class Evaluator:
+    """Evaluates models, off the event loop. The runtime is loaded with the first plan that needs it."""
+
+    def __init__(self) -> None:
+        self._interpreter: Interpreter | None = None
+        self._plans: dict[bytes, PlanHandle] = {}
+        self._turn = asyncio.Lock()
+
+    async def evaluate(
+        self, digest: bytes, plan: Plan, graphs: Mapping[str, bytes], model: Tensors, heldout: Tensors
+    ) -> dict[str, float]:
+        """Metrics of one model.
+
+        Args:
+            digest: of the plan, under which its sessions are kept.
+            plan: manifest.
+            graphs: ONNX files by name.
+            model: tensors by name.
+            heldout: fields by name.
+
+        Raises:
+            PlanMismatch: a graph is not what the plan says.
+            GraphRefused: a graph is not admissible.
+            GraphFailed: the runtime failed.
+        """
+        async with self._turn:
+            return await asyncio.to_thread(self._evaluate, digest, plan, graphs, model, heldout)
+
+    def close(self) -> None:
+        """Free the runtime."""
+        if self._interpreter is not None:
+            self._interpreter.close()
+            self._interpreter = None
+        self._plans.clear()
+
+    def _evaluate(
+        self, digest: bytes, plan: Plan, graphs: Mapping[str, bytes], model: Tensors, heldout: Tensors
+    ) -> dict[str, float]:
+        handle = self._plans.get(digest)
+        if self._interpreter is None or handle is None:
+            interpreter = self._load()
+            handle = self._plans[digest] = interpreter.load(plan, graphs)
+        else:
+            interpreter = self._interpreter
+        graph = evaluation_graph(plan)
+        if graph is None:
+            return {}
+        state = {
+            spec.name: model.get(spec.name, np.zeros(spec.shape, DType.from_name(spec.dtype).numpy))
+            for spec in plan.state
+        }
+        feeds: dict[str, Any] = {
+            port.name: state if port.role == "state" else heldout[port.name] for port in graph.inputs
+        }
+        return _metrics(interpreter.run(handle, EVALUATE, feeds), heldout)
+
+    def _load(self) -> Interpreter:
+        from sojourn.interpreters import OnnxInterpreter  # noqa: PLC0415 - 40 MB that many coordinators never need
+
+        if self._interpreter is None:
+            self._interpreter = OnnxInterpreter(provider="cpu")
+        return self._interpreter
+
+
+def _metrics(results: Mapping[str, Any], heldout: Tensors) -> dict[str, float]:
+    found: dict[str, float | None] = {}
+    if "losses" in results:
+        found["loss"] = mean_loss(results["losses"])
+    if "scores" in results and _LABELS in heldout:
+        found["auc"] = area_under_curve(results["scores"], heldout[_LABELS])
+    return {name: value for name, value in found.items() if value is not None}

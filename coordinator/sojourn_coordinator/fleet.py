@@ -1,0 +1,162 @@
+"""The agents that the coordinator knows, who is connected, and the open phases that they work on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sojourn.contracts import Entry
+from sojourn.errors import PeerError
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sojourn_coordinator.bodies import BodyDesk
+from sojourn_coordinator.desk import HeldOrder, PhaseDesk
+from sojourn_coordinator.house import House
+from sojourn_coordinator.rounds import Cohort, Waiting, choose_cohort
+from sojourn_coordinator.store.schema import agents
+
+FIRST_SEQUENCE: Final = 1
+
+__all__ = ["FIRST_SEQUENCE", "Agent", "Fleet", "Links"]
+
+
+class Links(Protocol):
+    """How sealed orders reach agents; see `sojourn_coordinator.gateway.Gateway`."""
+
+    def deliver(self, agent: bytes, order: bytes, envelope: bytes) -> None:
+        """Deliver an order now or when the agent comes, until it is answered or withdrawn."""
+
+    def withdraw(self, agent: bytes, order: bytes) -> None:
+        """Deliver it no more."""
+
+
+@dataclass(slots=True)
+class Agent:
+    """An agent that connected at least once.
+
+    Attributes:
+        entry: its verified entry.
+        signed: the registrar-signed bytes of it.
+        next_sequence: of orders to it.
+        connected: now.
+    """
+
+    entry: Entry
+    signed: bytes
+    next_sequence: int
+    connected: bool = False
+
+
+class Fleet:
+    """Presence, and the index from orders to open phases."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._agents: dict[bytes, Agent] = {}
+        self._orders: dict[bytes, PhaseDesk] = {}
+        self._changed = asyncio.Condition()
+        self._links: Links | None = None
+        self.bodies = BodyDesk()
+
+    async def load(self) -> None:
+        """Read the agents that connected in earlier lives. One that is no longer trusted is left out."""
+
+        async def work(connection: AsyncConnection) -> list[tuple[bytes, int]]:
+            rows = await connection.execute(select(agents.c.entry, agents.c.next_sequence))
+            return [(row.entry, row.next_sequence) for row in rows]
+
+        for signed, sequence in await self._house.database.read(work):
+            try:
+                entry = self._house.trusted.verify_agent(signed, self._house.now())
+            except PeerError:
+                continue
+            self._agents[entry.key] = Agent(entry, signed, sequence)
+
+    def attach(self, links: Links) -> None:
+        """From now on orders can be delivered."""
+        self._links = links
+
+    @property
+    def agents(self) -> Mapping[bytes, Agent]:
+        """Agents by key id."""
+        return self._agents
+
+    async def arrived(self, entry: Entry, signed: bytes) -> None:
+        """A verified agent connected."""
+        known = self._agents.get(entry.key)
+        if known is None or known.signed != signed:
+            await self._remember(entry, signed)
+            known = Agent(entry, signed, FIRST_SEQUENCE if known is None else known.next_sequence)
+            self._agents[entry.key] = known
+        known.connected = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def left(self, entry: Entry) -> None:
+        """Its connection ended."""
+        known = self._agents.get(entry.key)
+        if known is not None:
+            known.connected = False
+
+    def choose(self, wanted: int, quorum: int) -> Cohort:
+        """The cohort that could be invited now."""
+        present = [key for key, agent in self._agents.items() if agent.connected]
+        return choose_cohort(present, wanted, quorum)
+
+    async def change(self, seen: Waiting, wanted: int, quorum: int) -> Cohort:
+        """The next cohort that differs from `seen`."""
+        async with self._changed:
+            while (found := self.choose(wanted, quorum)) == seen:
+                await self._changed.wait()
+        return found
+
+    # Orders of open phases
+
+    def desk_of(self, order: bytes) -> PhaseDesk | None:
+        """The open phase that this order belongs to."""
+        return self._orders.get(order)
+
+    def held(self, agent: bytes, order: bytes) -> HeldOrder | None:
+        """The open order of this agent with that digest."""
+        desk = self._orders.get(order)
+        found = None if desk is None else desk.orders.get(agent)
+        return found if found is not None and found.digest == order else None
+
+    def open(self, desk: PhaseDesk) -> None:
+        """Serve a phase whose opening is committed: its bodies may be fetched, its orders go out."""
+        for agent, order in desk.orders.items():
+            self._orders[order.digest] = desk
+            if agent in desk.ledger.awaited and self._links is not None:
+                self._links.deliver(agent, order.digest, order.envelope)
+
+    def close(self, desk: PhaseDesk) -> None:
+        """Serve a phase no more: its closing is committed. Doing it again changes nothing."""
+        if desk.recorded.is_set():
+            return
+        desk.recorded.set()
+        for agent, order in desk.orders.items():
+            self._orders.pop(order.digest, None)
+            for body in (order.order.bundle.id, order.order.weights.id):
+                self.bodies.withdraw(agent, body)
+            if self._links is not None:
+                self._links.withdraw(agent, order.digest)
+
+    def desks(self) -> Iterable[PhaseDesk]:
+        """Every open phase, once."""
+        return {id(desk): desk for desk in self._orders.values()}.values()
+
+    async def _remember(self, entry: Entry, signed: bytes) -> None:
+        now = self._house.now()
+
+        async def work(connection: AsyncConnection) -> None:
+            row = insert(agents).values(
+                key=entry.key, name=entry.name, entry=signed, next_sequence=FIRST_SEQUENCE, seen_ms=now
+            )
+            fresh = {"name": entry.name, "entry": signed, "seen_ms": now}
+            await connection.execute(row.on_conflict_do_update(index_elements=["key"], set_=fresh))
+
+        await self._house.database.write(work)

@@ -1,0 +1,141 @@
+"""What operators ask: jobs, their round tables, models, agents. Plain data, ready for JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from typing import Any
+
+from sojourn.datoms import join_datoms
+from sojourn.errors import UsageError
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sojourn_coordinator.house import House
+from sojourn_coordinator.models import ModelShelf
+from sojourn_coordinator.store import Database
+from sojourn_coordinator.store.schema import agents, evaluations, jobs, publications
+
+__all__ = ["UnknownObject", "agents_view", "job_view", "jobs_view", "known_job", "model_view", "parse_id"]
+
+
+class UnknownObject(UsageError):
+    """There is nothing under that name."""
+
+    code = "not_found"
+
+
+def parse_id(text: str) -> bytes:
+    """A job's id from its hexadecimal form.
+
+    Raises:
+        UnknownObject: it is not one.
+    """
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise UnknownObject(f"{text[:80]!r} is no job; ids are 64 hexadecimal digits, see GET /v1/jobs")
+    return found
+
+
+async def jobs_view(database: Database) -> list[dict[str, Any]]:
+    """All jobs, oldest first: id, name, state, error, and how many rounds of how many are published."""
+    published = select(func.count()).where(publications.c.job == jobs.c.id).scalar_subquery()
+
+    async def work(connection: AsyncConnection) -> list[Any]:
+        return list(await connection.execute(select(jobs, published.label("published")).order_by(jobs.c.number)))
+
+    return [_head(row, row.published) for row in await database.read(work)]
+
+
+async def job_view(database: Database, job: bytes) -> dict[str, Any]:
+    """One job: state, error, current model, and its table by round.
+
+    Raises:
+        UnknownObject: there is no such job.
+    """
+    same = (evaluations.c.job == publications.c.job) & (evaluations.c.operation == publications.c.operation)
+    query = select(publications, evaluations.c.loss, evaluations.c.auc).join(evaluations, same, isouter=True)
+
+    async def work(connection: AsyncConnection) -> tuple[Any, list[Any]]:
+        row = (await connection.execute(select(jobs).where(jobs.c.id == job))).first()
+        found = await connection.execute(query.where(publications.c.job == job).order_by(publications.c.operation))
+        return row, list(found)
+
+    row, rows = await database.read(work)
+    if row is None:
+        raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
+    table = [{**json.loads(item.summary), "loss": item.loss, "auc": item.auc} for item in rows]
+    model = rows[-1].model if rows else row.initial
+    return {**_head(row, len(rows)), "table": table, "model": model.hex()}
+
+
+async def model_view(house: House, job: bytes, round_: int | None) -> tuple[bytes, bytes]:
+    """A published model as joined datoms, and its root.
+
+    Args:
+        house: shared resources.
+        job: id of the job.
+        round_: which round's model; None is the last one published, or the initial one before that.
+
+    Raises:
+        UnknownObject: there is no such job, or nothing was published in that round.
+    """
+    query = select(publications.c.model).where(publications.c.job == job).order_by(publications.c.operation.desc())
+    if round_ is not None:
+        query = query.where(publications.c.round == round_)
+
+    async def work(connection: AsyncConnection) -> tuple[bytes | None, bytes | None]:
+        initial = (await connection.execute(select(jobs.c.initial).where(jobs.c.id == job))).scalar()
+        return initial, (await connection.execute(query.limit(1))).scalar()
+
+    initial, root = await house.database.read(work)
+    if initial is None:
+        raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
+    if root is None and round_ is not None:
+        raise UnknownObject(f"round {round_} of this job has published no model")
+    chosen = root or initial
+    return join_datoms(await ModelShelf(house, job).datoms(chosen)), chosen
+
+
+async def agents_view(database: Database, connected: Container[bytes]) -> list[dict[str, Any]]:
+    """Agents that have ever connected, by name."""
+
+    async def work(connection: AsyncConnection) -> list[Any]:
+        return list(await connection.execute(select(agents).order_by(agents.c.name, agents.c.key)))
+
+    return [
+        {"name": row.name, "key": row.key.hex(), "connected": row.key in connected, "seen_ms": row.seen_ms}
+        for row in await database.read(work)
+    ]
+
+
+def _head(row: Any, published: int) -> dict[str, Any]:
+    error = {"code": row.error_code, "line": row.error_line} if row.error_code else None
+    return {
+        "id": row.id.hex(),
+        "name": row.name,
+        "state": row.state,
+        "round": published,
+        "rounds": published if row.rounds is None else row.rounds,
+        "error": error,
+        "submitted_ms": row.submitted_ms,
+        "ended_ms": row.ended_ms,
+    }
+
+
+async def known_job(database: Database, job: bytes) -> bytes:
+    """The id itself.
+
+    Raises:
+        UnknownObject: there is no such job.
+    """
+
+    async def work(connection: AsyncConnection) -> bool:
+        return (await connection.execute(select(jobs.c.id).where(jobs.c.id == job))).first() is not None
+
+    if not await database.read(work):
+        raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
+    return job
