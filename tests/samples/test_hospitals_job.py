@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hospitals import baselines, data, job, settings
 from sojourn.codec import decode, digest, encode
-from sojourn.contracts import Bundle, Job, Signed
+from sojourn.contracts import SUITE_1, BodyRef, Bundle, Job, Order, Signed
 from sojourn.crypto import Identity, create_trust, load_trusted_set
+from sojourn.crypto.trust import VerifiedBundle, VerifiedOrder
 from sojourn.datoms import check_spec, split_datoms, unpack
-from sojourn.errors import TrustError
+from sojourn.errors import AdmissionRefused, TrustError
+from sojourn.privacy.guard import decide
 from sojourn.privacy.policy import OwnerPolicy
 from sojourn.vm import verify
 
@@ -132,3 +134,35 @@ def test_the_programs_have_the_entries_and_effects_of_the_design():
         "release.mean",
     }
     assert verified.effects("rounds") == {"fleet.invite", "fleet.ask", "updates.aggregate", "model.publish"}
+
+
+def ordered(found, round_: int = 0) -> tuple[VerifiedOrder, VerifiedBundle]:
+    """What an agent holds once a coordinator's order for this submission has verified."""
+    stated, body = found.job.value, BodyRef(bytes(32), 2, bytes(32), 1)
+    order = Order(
+        suite=SUITE_1, coordinator=bytes(32), recipient=bytes(32), sequence=1, issued_ms=NOW, expires_ms=NOW + 1000,
+        deadline_ms=1000, job=found.job.data, program=stated.program, plan=stated.plan, phase="train", round=round_,
+        run=bytes(32), epoch=0, lease_ms=1000, clearance=(), bundle=body, weights=body, weights_root=stated.initial,
+    )  # fmt: skip
+    verified = VerifiedOrder(order, bytes(32), b"", found.job.signer, found.job, found.job.signer, stated.phases[0])
+    return verified, VerifiedBundle(found.program.value, found.plan.value, stated.plan, found.graphs)
+
+
+def test_the_guard_admits_this_job_under_this_policy(submitted, trusted, author):
+    found = trusted.verify_submission(submitted[0], NOW + 1)
+    order, bundle = ordered(found)
+    text = job.policy_toml(author.key.hex(), submitted[1].plan_digest.hex(), "hospital-1")
+    admission = decide(OwnerPolicy.parse(text.encode(), "policy.toml"), order, bundle, verify(bundle.program_bytes))
+    admission.check_open("patients", ["x", "y"])
+    admission.check_release("update", "update", {}, position=0)
+    admission.check_release("count", "patients", {"high": 1000}, position=1)
+    admission.check_release("mean", "loss", {"low": 0.0, "high": 10.0}, position=2)
+
+
+@pytest.mark.parametrize("pin", ["author", "plan", "program"])
+def test_the_guard_refuses_what_the_policy_does_not_pin(submitted, trusted, author, pin):
+    order, bundle = ordered(trusted.verify_submission(submitted[0], NOW + 1))
+    pins = {"author": author.key.hex(), "plan": submitted[1].plan_digest.hex(), "program": None, pin: "00" * 32}
+    text = job.policy_toml(pins["author"], pins["plan"], "hospital-1", pins["program"])
+    with pytest.raises(AdmissionRefused, match=pin):
+        decide(OwnerPolicy.parse(text.encode(), "policy.toml"), order, bundle, verify(bundle.program_bytes))

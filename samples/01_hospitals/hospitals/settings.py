@@ -51,8 +51,8 @@ BATCH: Final = 16  # rows of one step; the last one of a pass may have fewer
 RATE: Final = 0.8
 PENALTY: Final = 1.0 / 429.0
 
-# The update: q = round-half-even(w * clip(delta) / scale). Its norm is 3 to 4 in the first round here and below 2.1 later,
-# so that CLIP bounds what one hospital can do without changing what an honest one says.
+# The update: q = round-half-even(w * clip(delta) / scale). Its norm is 3 to 4 in the first round, below 2.1 later, so
+# that CLIP bounds what one hospital can do without changing what an honest one says.
 CLIP: Final = 5.0  # L2 norm
 COUNT_HIGH: Final = 1000  # the largest weight, and the largest number of patients that one hospital may report
 SCALE: Final = 2.0**-18
