@@ -289,7 +289,7 @@ class LogStream:
         end = required_mark(self._path)
         if end != self._reader_end:
             segments = list_segments(self._path)
-            check_chain(segments)
+            check_chain(self._path, segments)
             self._reader_segments, self._reader_end = segments, end
         return self._reader_segments, end
 

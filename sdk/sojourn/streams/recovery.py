@@ -28,6 +28,7 @@ from sojourn.streams.segments import (
     decode_mark,
     list_segments,
     read_records,
+    segment_name,
 )
 
 __all__ = ["Recovered", "check_chain", "recover", "required_mark"]
@@ -53,9 +54,7 @@ def recover(path: Path, meta: LogMeta) -> Recovered:
     if mark is None and (path / "mark").exists():
         raise LogCorrupt(_no_mark(path))
     segments = _drop_unborn(segments, meta, mark)
-    if not segments or segments[0].base != 0:
-        raise LogCorrupt(f"log {path.name!r}: its first segment is missing; restore it from a copy")
-    check_chain(segments)
+    check_chain(path, segments)
     last = segments[-1]
     floor = last.base if mark is None else mark
     end, sealed, broken = last.base, False, ""
@@ -96,8 +95,10 @@ def _cut(segment: Segment, end: int) -> None:
         os.close(fd)
 
 
-def check_chain(segments: tuple[Segment, ...]) -> None:
-    """Raise `LogCorrupt` unless each segment ends where the next one begins."""
+def check_chain(path: Path, segments: tuple[Segment, ...]) -> None:
+    """Raise `LogCorrupt` unless the first segment is there and each ends where the next one begins."""
+    if not segments or segments[0].base != 0:
+        raise LogCorrupt(f"log {path.name!r}: its first segment is missing; restore {segment_name(0)} from a copy")
     for one, other in pairwise(segments):
         if one.offset(other.base) != one.path.stat().st_size:
             raise corrupt(one, other.base, f"the segment does not end where {other.path.name} begins")
