@@ -5,12 +5,13 @@ import pickle
 import threading
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from sojourn.contracts import Port, StateTensor
 from sojourn.datoms import DType
 from sojourn.errors import ConfigError, GraphFailed, GraphRefused, PlanMismatch
-from sojourn.interpreters import Interpreter, OnnxInterpreter, PlanHandle
+from sojourn.interpreters import Interpreter, OnnxInterpreter, PlanHandle, devices
 from sojourn.interpreters.devices import cuda_devices, providers_for
 
 RATE = np.float32(0.0625)
@@ -332,3 +333,19 @@ def test_cuda_gives_the_same_result(graphs, manifest, inputs):
     np.testing.assert_allclose(first["losses"], second["losses"], rtol=1e-5)
     np.testing.assert_allclose(first["state"]["w"], second["state"]["w"], rtol=1e-4, atol=1e-6)
     assert first["losses"].tobytes() == cuda.run(on_cuda, "train", inputs)["losses"].tobytes()
+
+
+@pytest.mark.skipif(cuda_devices() > 0, reason="needs a host where CUDA cannot be loaded")
+@pytest.mark.skipif("CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="built without CUDA")
+def test_a_driver_without_its_libraries_falls_back_quietly_and_says_so(monkeypatch, capfd, graphs, manifest, inputs):
+    """The driver reports a device, but the provider does not load: the CPU is used, and that is what is reported."""
+    monkeypatch.setattr(devices, "cuda_devices", lambda: 1)
+    interpreter = OnnxInterpreter("auto")
+    assert interpreter.runtime.provider == "cuda"
+    plan = interpreter.load(manifest(graphs), graphs)
+    assert plan.provider == interpreter.runtime.provider == "cpu"
+    assert "could not be loaded: running on the CPU" in interpreter.runtime.note
+    assert interpreter.run(plan, "train", inputs)["losses"].shape == (16,)
+    with pytest.raises(ConfigError, match="provider could not be loaded"):
+        OnnxInterpreter("cuda").load(manifest(graphs), graphs)
+    assert capfd.readouterr() == ("", "")

@@ -9,7 +9,9 @@ Rules of this module:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import sys
 from functools import cache
 from typing import Any, Final, Literal
@@ -58,11 +60,19 @@ def providers_for(request: Request) -> tuple[list[Any], str]:
     if request == "cpu":
         return [_CPU], "the CPU was asked for"
     if devices:
-        preload = getattr(onnxruntime, "preload_dlls", None)
-        if preload is not None:
-            preload()
-        return [(_CUDA, dict(_CUDA_OPTIONS)), _CPU], f"{devices} CUDA device(s)"
+        said = _preload()
+        return [(_CUDA, dict(_CUDA_OPTIONS)), _CPU], f"{devices} CUDA device(s){f', {said}' if said else ''}"
     why = "no CUDA device" if built else "this ONNX Runtime is built without CUDA"
     if request == "cuda":
         raise ConfigError(f"CUDA was asked for, but there is {why}; install the driver or ask for 'auto'")
     return [_CPU], why
+
+
+def _preload() -> str:
+    """Load the CUDA libraries that were installed with pip; the first complaint, which is else printed to stdout."""
+    printed = io.StringIO()
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:
+        with contextlib.redirect_stdout(printed):
+            preload()
+    return printed.getvalue().partition("\n")[0]

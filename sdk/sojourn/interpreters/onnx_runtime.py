@@ -68,6 +68,7 @@ class OnnxInterpreter:
             raise ConfigError(f"threads is {threads}; choose 1 to {MAX_THREADS}")
         self._providers, note = providers_for(provider)
         self._asked: Provider = "cuda" if len(self._providers) > 1 else "cpu"
+        self._insist = provider == "cuda"
         self._threads = threads
         self._loaded: dict[bytes, _Loaded] = {}
         self._lock = threading.Lock()
@@ -161,6 +162,11 @@ class OnnxInterpreter:
         got_cuda = all("CUDAExecutionProvider" in session.get_providers() for _, session in opened.values())
         provider: Provider = "cuda" if self._asked == "cuda" and got_cuda else "cpu"
         if provider != self._runtime.provider:
+            if self._insist:
+                raise ConfigError(
+                    f"CUDA was asked for, but its provider could not be loaded ({self._runtime.note}); install CUDA and "
+                    "cuDNN, or ask for 'auto'"
+                )
             note = f"{self._runtime.note}, but the CUDA provider could not be loaded: running on the CPU"
             runtime = self._runtime
             self._runtime = Runtime(runtime.name, runtime.version, provider, runtime.threads, note)
