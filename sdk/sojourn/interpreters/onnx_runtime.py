@@ -164,8 +164,8 @@ class OnnxInterpreter:
         if provider != self._runtime.provider:
             if self._insist:
                 raise ConfigError(
-                    f"CUDA was asked for, but its provider could not be loaded ({self._runtime.note}); install CUDA and "
-                    "cuDNN, or ask for 'auto'"
+                    f"CUDA was asked for, but its provider could not be loaded ({self._runtime.note}); "
+                    "install CUDA and cuDNN, or ask for 'auto'"
                 )
             note = f"{self._runtime.note}, but the CUDA provider could not be loaded: running on the CPU"
             runtime = self._runtime
