@@ -106,6 +106,7 @@ class RoundEffects:
                 case "model.publish":
                     model = _handle(args["model"], "model")
                     root = await self.publisher.publish(operation, model, _number(args["round"], "round"))
+                    self._record(operation, "model.publish", root, {"round": args["round"]})
                     return Handle("model", root, PUBLIC)
                 case "log.note":
                     return self._note(operation, args["text"])

@@ -467,7 +467,11 @@ VIOLATIONS = {
     "coordinator's message": ([encode_message(Committed(ORDER))], "state", 4011),
     "order never delivered": ([encode_message(Accepted(ORDER))], "state", 4011),
     "data on no channel": ([encode_data(1, 0, True, b"x")], "state", 4011),
-    "data not wanted": ([encode_message(Offer(1, ORDER, b"", b"", 5)), encode_data(1, 0, True, b"12345")], "state", 4011),
+    "data not wanted": (
+        [encode_message(Offer(1, ORDER, b"", b"", 5)), encode_data(1, 0, True, b"12345")],
+        "state",
+        4011,
+    ),
     "offer twice": ([encode_message(Offer(n, ORDER, b"", b"", 5)) for n in (1, 2)], "state", 4011),
     "channel gap": ([encode_message(Fetch(2, ORDER, 0, 9))], "channels", 4014),
     "fetch beyond the end": ([encode_message(Fetch(1, ORDER, 9, 9))], "offset", 4013),

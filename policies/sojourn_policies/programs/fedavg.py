@@ -1,6 +1,6 @@
-# mypy: ignore-errors
-# ruff: noqa: ANN001, ANN201, F821
-from sojourn import continuation
+# mypy: disable-error-code="no-untyped-def"
+# ruff: noqa: ANN001, ANN201 - the language takes no annotations
+from sojourn.program import continuation, fleet, model, updates
 
 
 @continuation
