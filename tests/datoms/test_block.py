@@ -9,6 +9,7 @@ from sojourn.codec import Kind, header_of
 from sojourn.datoms import ALIGNMENT, BLOCK_HEADER_BYTES, Block, BlockKind, Codec, DType
 from sojourn.datoms.dtypes import dtype_of
 from sojourn.errors import DecodeError, UsageError
+from sojourn.limits import MAX_BLOCK_PAYLOAD_BYTES
 
 
 def block(shape=(2, 3), dtype=DType.F32, payload=None, **other):
@@ -144,6 +145,12 @@ def test_bool_is_zero_or_one():
 def test_a_block_cannot_be_made_wrong(wrong):
     with pytest.raises(UsageError):
         block(payload=bytes(24), **({"shape": (2, 3)} | wrong))
+
+
+def test_payload_is_bounded():
+    size = MAX_BLOCK_PAYLOAD_BYTES + 1
+    with pytest.raises(UsageError, match="the limit is"):
+        block((size,), DType.U8, bytes(size))
 
 
 def test_repr_shows_no_content():

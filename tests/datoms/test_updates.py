@@ -192,6 +192,12 @@ def test_packing_takes_exactly_the_plans_tensors(change):
         pack_update(normal(shapes=shapes), 1, SPEC, SHAPES)
 
 
+@pytest.mark.parametrize("shapes", [{"a": (1 << 40,)}, {"": (1,)}, {"a": (1,) * 9}])
+def test_tensors_that_make_no_update(shapes):
+    with pytest.raises(UsageError, match="do not make an update"):
+        update_manifest(shapes, SPEC)
+
+
 def test_weights_name_is_taken():
     with pytest.raises(UsageError, match="rename"):
         update_manifest({WEIGHT: (1,)}, SPEC)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sojourn.errors import StateInUse, UsageError
 
-__all__ = ["FileLock", "make_private_folder", "sync_data", "sync_folder", "write_all", "write_atomic"]
+__all__ = ["FileLock", "make_private_folder", "sync_data", "sync_folder", "write_all", "write_atomic", "write_synced"]
 
 if sys.platform == "win32":
     import msvcrt
@@ -53,6 +53,16 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Create the file at `path`, readable by its owner only, with `data`, durable but for its entry in the folder."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -25,7 +25,7 @@ from sojourn.codec import decode, encode
 from sojourn.errors import StoreError, UsageError
 from sojourn.limits import MAX_NAME_CHARS, MAX_RECORD_BYTES, MIB, SEGMENT_BYTES
 from sojourn.streams.contract import START, Appended, Blocked, Cursor, Data, Descriptor, End, Sealed
-from sojourn.streams.files import FileLock, make_private_folder, sync_folder, write_atomic
+from sojourn.streams.files import FileLock, make_private_folder, sync_folder, write_synced
 from sojourn.streams.logwriter import LogWriter, create_segment
 from sojourn.streams.recovery import check_chain, recover, required_mark
 from sojourn.streams.segments import (
@@ -35,6 +35,7 @@ from sojourn.streams.segments import (
     LogRecord,
     Segment,
     corrupt,
+    encode_mark,
     list_segments,
     peek_records,
     read_records,
@@ -94,18 +95,18 @@ class LogStream:
         meta = LogMeta(secrets.token_bytes(16), name, spec.segment_bytes)
         draft = path.with_name(f".{path.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)  # of a creation that was interrupted
+        lock: FileLock | None = None
         try:
             draft.mkdir(mode=0o700)
-            write_atomic(draft / "meta", encode(meta))
-            writer = LogWriter(draft, meta, (create_segment(draft, meta.stream, 0),), 0, sealed=False)
-            for datom in first:
-                writer.append(datom)
-            writer.close()
+            lock = FileLock.acquire(draft / "lock", f"log {path}")
+            end = _write_draft(draft, meta, first)
             draft.rename(path)
             sync_folder(path.parent)
+            return cls(path, meta, LogWriter(path, meta, list_segments(path), end, sealed=False), lock)
         except OSError as problem:
+            if lock is not None:
+                lock.release()
             raise StoreError(f"log {path} could not be created: {problem.strerror}") from problem
-        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path | str, *, readonly: bool = False) -> LogStream:
@@ -235,7 +236,7 @@ class LogStream:
             UsageError: no datom there that this handle can read.
             LogCorrupt: no record begins there, or it is damaged.
         """
-        for record in self._iterate(position):
+        for record in self._iterate(position, ahead=False):
             if not record.seal:
                 return record.payload
             break
@@ -318,9 +319,22 @@ class LogStream:
             file.seek(segment.offset(before))
             return file.read(RECORD_HEADER_BYTES) == record_header(self._meta.stream, before, b"", seal=True)
 
-    def _iterate(self, position: int) -> Iterator[LogRecord]:
+    def _iterate(self, position: int, *, ahead: bool = True) -> Iterator[LogRecord]:
         for segment, start, stop in self._spans(position):
             try:
-                yield from read_records(segment, self._meta.stream, start, stop)
+                yield from read_records(segment, self._meta.stream, start, stop, ahead=ahead)
             except Broken as problem:
                 raise corrupt(segment, problem.position, problem.why) from None
+
+
+def _write_draft(draft: Path, meta: LogMeta, first: Sequence[bytes]) -> int:
+    """Everything of a new log, durable; the position behind its first datoms."""
+    write_synced(draft / "meta", encode(meta))
+    write_synced(draft / "mark", encode_mark(0))
+    writer = LogWriter(draft, meta, (create_segment(draft, meta.stream, 0),), 0, sealed=False)
+    try:
+        for datom in first:
+            writer.append(datom)
+    finally:
+        writer.close()
+    return writer.end

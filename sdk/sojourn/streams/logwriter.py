@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from sojourn.errors import StoreError
-from sojourn.streams.files import sync_data, sync_folder, write_all
+from sojourn.streams.files import sync_data, sync_folder, write_all, write_synced
 from sojourn.streams.segments import (
     RECORD_HEADER_BYTES,
     LogMeta,
@@ -39,12 +39,7 @@ _BINARY: Final = getattr(os, "O_BINARY", 0)
 def create_segment(folder: Path, stream: bytes, base: int) -> Segment:
     """An empty segment, durable with its entry in the folder."""
     segment = Segment(folder / segment_name(base), base)
-    fd = os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-    try:
-        write_all(fd, segment_header(stream, base))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    write_synced(segment.path, segment_header(stream, base))
     sync_folder(folder)
     return segment
 
@@ -145,7 +140,6 @@ class LogWriter:
         try:
             if not self._failed:
                 self.sync()
-                sync_data(self._mark_fd)
         finally:
             os.close(self._fd)
             os.close(self._mark_fd)

@@ -147,13 +147,22 @@ def _length(position: int, word: int) -> int:
     return length
 
 
-def read_records(segment: Segment, stream: bytes, position: int, stop: int | None) -> Iterator[LogRecord]:
+def read_records(
+    segment: Segment, stream: bytes, position: int, stop: int | None, *, ahead: bool = True
+) -> Iterator[LogRecord]:
     """The records of one segment from `position` to `stop` (None: to the end of the file), each checked.
+
+    Args:
+        segment: which.
+        stream: id of the log.
+        position: of the first record.
+        stop: position behind the last one.
+        ahead: read ahead, for those who want more than one record.
 
     Raises:
         Broken: at the first one that does not hold, or where the file stops within a record.
     """
-    with segment.path.open("rb", buffering=_BUFFER_BYTES) as file:
+    with segment.path.open("rb", buffering=_BUFFER_BYTES if ahead else 0) as file:
         if file.read(SEGMENT_HEADER_BYTES) != segment_header(stream, segment.base):
             raise Broken(segment.base, "the segment's header is damaged or belongs to another log")
         file.seek(segment.offset(position))
