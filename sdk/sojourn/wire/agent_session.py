@@ -43,6 +43,7 @@ from sojourn.wire.messages import (
     Rejected,
     Roster,
     Welcome,
+    check_code,
 )
 
 __all__ = ["AgentSession"]
@@ -142,8 +143,12 @@ class AgentSession:
         self._answer(Accepted(order))
 
     def declined(self, order: bytes, code: str) -> None:
-        """The order will not run here."""
-        self._answer(Declined(order, code))
+        """The order will not run here; `code` is public.
+
+        Raises:
+            UsageError: it is no public code.
+        """
+        self._answer(Declined(order, check_code(code)))
 
     def renew(self, order: bytes, epoch: int) -> bool:
         """Ask for custody, if connected; a reconnect brings leases by itself."""

@@ -32,6 +32,7 @@ from sojourn.wire.messages import (
     Verdict,
     Want,
     Welcome,
+    check_code,
 )
 from sojourn.wire.tables import ChannelState, Phase, Side
 
@@ -201,6 +202,8 @@ class CoordinatorConnection(Connection):
         number = self._offers.get(verdict.order)
         if number is None:
             raise WireViolation("state", "a verdict on an answer that is not on offer")
+        if isinstance(verdict, Rejected):
+            check_code(verdict.reason)
         channel = self._channels[number]
         if channel.state is ChannelState.RECEIVING:
             self._late += channel.incoming.open

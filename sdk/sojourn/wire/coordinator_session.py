@@ -75,8 +75,9 @@ class CoordinatorSession:
             self.connection.bye("superseded")
         self.lost()
         self.connection = connection
-        accepted = [held.order for held in hello.held if self._pending.pop(held.order, None) is not None]
-        return tuple(OrderAccepted(order) for order in accepted)
+        for held in hello.held:
+            self._pending.pop(held.order, None)
+        return tuple(OrderAccepted(held.order) for held in hello.held)
 
     def welcome(self, connection: CoordinatorConnection, coordinator: bytes, leases: tuple[Lease, ...]) -> bool:
         """Open the connection and send what is pending; False when it ended or was superseded meanwhile."""
@@ -173,9 +174,12 @@ class CoordinatorSession:
         if upload is None:
             return
         upload.unconsumed -= size
-        if upload.channel is not None and self.connection is not None:
-            self.connection.consumed(upload.channel, size)
+        if upload.channel is None or self.connection is None:
+            return
+        if self.connection.on_offer(upload.channel):  # they came on an earlier connection
             self._resume(upload)
+        else:
+            self.connection.consumed(upload.channel, size)
 
     def settle(self, verdict: Verdict) -> None:
         """End an offer. While the agent is away the verdict is not kept: its next offer is judged anew."""

@@ -120,7 +120,7 @@ class GatewayHandler(Protocol):
         """Its connection ended, and no newer one of the same agent took its place."""
 
     async def on_accepted(self, agent: Entry, order: bytes) -> None:
-        """The order is durable at the agent."""
+        """The order is durable at the agent: it accepted it, or lists it as held (told at every hello)."""
 
     async def on_declined(self, agent: Entry, order: bytes, code: str) -> None:
         """The order will not run at this agent."""

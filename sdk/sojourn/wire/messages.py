@@ -13,12 +13,13 @@ Rules of this module:
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
 from sojourn.codec import HEADER_BYTES, Kind, Record, decode, encode, header_of
-from sojourn.errors import DecodeError
+from sojourn.errors import DecodeError, UsageError
 from sojourn.limits import KIB, MAX_BODY_BYTES, MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, MAX_HELD_ORDERS, MIB
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Verdict",
     "Want",
     "Welcome",
+    "check_code",
     "decode_message",
     "encode_data",
     "encode_message",
@@ -53,6 +55,8 @@ __all__ = [
 
 WIRE_VERSION: Final = 1
 DATA_BYTES: Final = 256 * KIB  # payload of one Data message; larger ones are slower (FACTS: websockets 17)
+
+_CODE: Final = r"\A[a-z0-9_\-]{1,64}\Z"  # public, and safe in a log line
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
@@ -62,7 +66,7 @@ Channel = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53))]
 Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_BODY_BYTES)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
-Code = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[a-z0-9_\-]+$")]
+Code = Annotated[str, msgspec.Meta(max_length=64, pattern=_CODE)]
 
 
 class HeldOrder(Record, frozen=True):
@@ -265,6 +269,17 @@ _CLASSES: Final[dict[int, type[Message]]] = {
 _DATA_HEADER: Final = encode(Bye("x"))[:2] + int(Data.KIND).to_bytes(2, "big") + Data.VERSION.to_bytes(2, "big")
 _data_decoder: Final = msgspec.msgpack.Decoder(Data, strict=True)
 _field_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def check_code(code: str) -> str:
+    """`code` as it stands, when it may travel as the code of a message.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if re.match(_CODE, code) is None:
+        raise UsageError(f"{code!r} is no public code; write 1 to 64 of a-z, 0-9, _ and -")
+    return code
 
 
 def encode_message(message: Message) -> bytes:
