@@ -12,8 +12,8 @@ with Agent(state="hospital-1", coordinator="wss://coordinator.example:7443", pol
 
 Rules of this package: one process holds a state folder; what a program does happens once, whatever dies in between
 (`journal`, `host`); what leaves passes the owner's policy and the privacy ledger first (`releases`, `answers`); the
-reason of a refusal or failure goes to the owner's log (`owner`), its public code to the coordinator. Names of this facade
-are imported when they are first used, so that a command that shows a status does not load a runtime.
+reason of a refusal or failure goes to the owner's log (`owner`), its public code to the coordinator. Names of this
+facade are imported when they are first used, so that a command that shows a status does not load a runtime.
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ from sojourn.agent.releases import released_in_run
 from sojourn.agent.runs import RunBench, run_order
 from sojourn.contracts import BodyRef
 from sojourn.crypto import Identity
-from sojourn.errors import AdmissionRefused, ReleaseConflict, SojournError, StoreError
+from sojourn.errors import AdmissionRefused, ReleaseConflict, SojournError, StateInUse, StoreError
 from sojourn.privacy import Admission
 
 __all__ = ["HOST_FAILURES", "ReadyAnswer", "WorkDesk", "stored_answer"]
 
-HOST_FAILURES: Final = (StoreError, OSError, sqlite3.Error)
+HOST_FAILURES: Final = (StoreError, StateInUse, OSError, sqlite3.Error)
 """What concerns this host and no order: the run stays as it is."""
 
 
@@ -104,18 +104,20 @@ class WorkDesk:
             ending = Finished("refused", problem.code, 0, str(problem))
         except ReleaseConflict as problem:
             ending = Finished("failed", problem.code, 0, str(problem))
-        except StoreError:
+        except (StoreError, StateInUse):
             raise
         except SojournError as problem:
             ending = Finished("refused", problem.code, 0, str(problem))
-        if isinstance(ending, Stopped):
+        try:
+            if isinstance(ending, Stopped):
+                return None
+            answer = self._answer(opened, ending)
+            if journal is not None:
+                journal.retire(self._bench.paths.spare_journal)
+            return answer
+        finally:
             if journal is not None:
                 journal.close()
-            return None
-        answer = self._answer(opened, ending)
-        if journal is not None:
-            journal.retire(self._bench.paths.spare_journal)
-        return answer
 
     def _tell(self, opened: OpenedOrder) -> Callable[[int, int, int], None]:
         def tell(effects: int, resumed: int, recomputed: int) -> None:

@@ -55,7 +55,7 @@ def tensors_digest(value: Tensors) -> bytes:
     parts = [b"tensor" if isinstance(value, np.ndarray) else b"state"]
     for name in sorted(named):
         array = np.ascontiguousarray(named[name])
-        content = digest(memoryview(array.reshape(-1).view(np.uint8)))
+        content = digest(array.reshape(-1).view(np.uint8).data)
         parts += [name.encode(), array.dtype.str.encode(), repr(named[name].shape).encode(), content]
     return digest_parts("tensors", *parts)
 

@@ -99,7 +99,7 @@ class LedgerReleases:
             return None
         kind = effect.name.removeprefix("release.")
         name = "update" if kind == "update" else effect.args["name"]
-        parameters = {key: effect.args[key] for key in ("low", "high") if key in effect.args}
+        parameters: dict[str, Scalar] = {key: effect.args[key] for key in ("low", "high") if key in effect.args}
         position = len(self._ledger.released(self._run))
         spec = self._guard.check_release(kind, str(name), parameters, position=position)
         release = self._make(spec, effect, payload)
