@@ -13,14 +13,14 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
 from sojourn.vm.values import Box, Handle, RecordValue, Value, canonical_float, type_name
 
 __all__ = ["binary", "inplace", "unary"]
 
-MAX_EXPONENT: Final = 1_024
+MAX_EXPONENT: Final = 2_048
 
 _INTS: Final = frozenset((bool, int))
 _NUMBERS: Final = frozenset((bool, int, float))
@@ -54,23 +54,23 @@ def binary(run: Run, op: str, left: Value, right: Value, shown: str = "") -> Val
     if kind in _INTS and other in _INTS:
         return _integers(run, op, left, right)
     if kind in _NUMBERS and other in _NUMBERS and op not in ("&", "|", "^", "<<", ">>"):
-        return _floats(op, left, right)
+        return _floats(run, op, left, right)
     refuse_box("compute with", left, right)
     if op == "*" and (kind in _SEQUENCES or other in _SEQUENCES):
         return _repeat(run, left, right)
     if op == "+" and kind in _SEQUENCES:
         return _join(run, left, right)
     if op == "%" and kind in (str, bytes):
-        fail("TypeError", "text % values is not in this language; write an f-string")
+        raise Raised("TypeError", "text % values is not in this language; write an f-string")
     if op == "|" and kind is dict and other is dict:
         run.allocate(56 + 3 * SLOT * (len(left) + len(right)))
         run.spend((len(left) + len(right)) >> 2)
         return {**left, **right}
     for value in (left, right):
         if type(value) in (Handle, RecordValue):
-            no_operation("compute with", value)
+            raise no_operation("compute with", value)
     name = shown or ("** or pow()" if op == "**" else op)
-    fail("TypeError", f"unsupported operand type(s) for {name}: '{type_name(left)}' and '{type_name(right)}'")
+    raise Raised("TypeError", f"unsupported operand type(s) for {name}: '{type_name(left)}' and '{type_name(right)}'")
 
 
 def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
@@ -98,11 +98,11 @@ def _integers(run: Run, op: str, left: int, right: int) -> Value:
     if op == "**":
         return _power(run, left, right)
     if right == 0 and op in _ZERO_INT:
-        fail("ZeroDivisionError", _ZERO_INT[op])
+        raise Raised("ZeroDivisionError", _ZERO_INT[op])
     bits, others = left.bit_length(), right.bit_length()
-    if op == "<<" or op == ">>":
+    if op in ("<<", ">>"):
         if right < 0:
-            fail("ValueError", "negative shift count")
+            raise Raised("ValueError", "negative shift count")
         size = 0 if left == 0 else bits + right if op == "<<" else max(bits - right, 0)
         if size > 62:
             run.allocate(bytes_of_int(size))
@@ -121,14 +121,14 @@ def _true_division(left: int, right: int) -> float:
     try:
         return left / right
     except OverflowError:
-        fail("OverflowError", "integer division result too large for a float")
+        raise Raised("OverflowError", "integer division result too large for a float") from None
 
 
 def _power(run: Run, left: int, right: int) -> Value:
     if right < 0:
         if left == 0:
-            fail("ZeroDivisionError", "0.0 cannot be raised to a negative power")
-        return _float_power(_as_float(left), right)
+            raise Raised("ZeroDivisionError", "0.0 cannot be raised to a negative power")
+        return _float_power(run, _as_float(left), right)
     if left in (0, 1, -1):
         return left**right if right < 2 else left ** (2 + (right & 1))
     bits = left.bit_length() * right
@@ -142,47 +142,48 @@ def _as_float(number: float) -> float:
     try:
         return float(number)
     except OverflowError:
-        fail("OverflowError", "int too large to convert to float")
+        raise Raised("OverflowError", "int too large to convert to float") from None
 
 
-def _floats(op: str, left: float, right: float) -> float:
+def _floats(run: Run, op: str, left: float, right: float) -> float:
     first, second = _as_float(left), _as_float(right)
     if op == "**":
-        return _float_power(first, right)
+        return _float_power(run, first, second)
     if second == 0.0 and op in _ZERO_FLOAT:
-        fail("ZeroDivisionError", _ZERO_FLOAT[op])
+        raise Raised("ZeroDivisionError", _ZERO_FLOAT[op])
     return canonical_float(_FUNCTIONS[op](first, second))
 
 
-def _float_power(base: float, exponent: float) -> float:
+def _float_power(run: Run, base: float, exponent: float) -> float:
     """A power that is the same on every machine, or ValueError."""
     if base == 0.0 and exponent < 0:
-        fail("ZeroDivisionError", "0.0 cannot be raised to a negative power")
+        raise Raised("ZeroDivisionError", "0.0 cannot be raised to a negative power")
     if exponent == 0 or base == 1.0:
         return 1.0
     if exponent == 0.5 and base >= 0.0:
         return math.sqrt(base) + 0.0
     if not math.isfinite(base) or not math.isfinite(exponent):
-        return canonical_float(base**exponent)  # IEEE 754 fixes these
+        return canonical_float(float(base**exponent))  # IEEE 754 fixes these
     if exponent != int(exponent) or abs(exponent) > MAX_EXPONENT:
-        fail(
+        raise Raised(
             "ValueError",
             f"a float to the power {exponent!r} is not the same on every machine; "
             f"use an integral exponent up to {MAX_EXPONENT}, 0.5, or a tensor",
         )
     if base == 0.0:
-        return base**exponent
+        return float(base**exponent)
+    run.spend(int(abs(exponent)))
     exact = Fraction(base) ** int(exponent)
     try:
         return exact.numerator / exact.denominator
     except OverflowError:
-        fail("OverflowError", "(34, 'Numerical result out of range')")
+        raise Raised("OverflowError", "(34, 'Numerical result out of range')") from None
 
 
 def _repeat(run: Run, left: Value, right: Value) -> Value:
     sequence, count = (left, right) if type(left) in _SEQUENCES else (right, left)
     if type(count) not in _INTS:
-        fail("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'")
+        raise Raised("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'")
     length = len(sequence) * max(count, 0)
     unit = SLOT if type(sequence) in (list, tuple) else 1 if type(sequence) is bytes or sequence.isascii() else 4
     run.allocate(56 + unit * length)
@@ -197,8 +198,10 @@ def _join(run: Run, left: Value, right: Value) -> Value:
     kind = type(left)
     if type(right) is not kind:
         if kind is bytes:
-            fail("TypeError", f"can't concat {type_name(right)} to bytes")
-        fail("TypeError", f'can only concatenate {type_name(left)} (not "{type_name(right)}") to {type_name(left)}')
+            raise Raised("TypeError", f"can't concat {type_name(right)} to bytes")
+        raise Raised(
+            "TypeError", f'can only concatenate {type_name(left)} (not "{type_name(right)}") to {type_name(left)}'
+        )
     length = len(left) + len(right)
     run.spend(length >> 5)
     if kind is str:
@@ -220,5 +223,5 @@ def unary(run: Run, op: str, value: Value) -> Value:
     if kind is float and op != "~":
         return canonical_float(-value) if op == "-" else value
     if kind in (Box, Handle, RecordValue):
-        no_operation("compute with", value)
-    fail("TypeError", f"bad operand type for unary {op}: '{type_name(value)}'")
+        raise no_operation("compute with", value)
+    raise Raised("TypeError", f"bad operand type for unary {op}: '{type_name(value)}'")

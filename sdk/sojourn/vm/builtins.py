@@ -8,7 +8,7 @@ from typing import Final
 
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.compare import check_key, less, truth
-from sojourn.vm.faults import Raised, fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import MAX_ITER_DEPTH, items_of, list_of, make_iter
 from sojourn.vm.op import BUILTINS
 from sojourn.vm.state import SLOT, Run, bytes_of_int
@@ -32,8 +32,8 @@ def _abs(run: Run, args: Arguments, _: Keywords) -> Value:
     if type(value) is float:
         return canonical_float(abs(value))
     if type(value) in (Box, Handle, RecordValue):
-        no_operation("compute with", value)
-    fail("TypeError", f"bad operand type for abs(): '{type_name(value)}'")
+        raise no_operation("compute with", value)
+    raise Raised("TypeError", f"bad operand type for abs(): '{type_name(value)}'")
 
 
 def _all(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -69,9 +69,11 @@ def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
             items = list_of(run, pair)
         except Raised:
             refuse_box("iterate over", pair)
-            fail("TypeError", f"cannot convert dictionary update sequence element #{position} to a sequence")
+            raise Raised(
+                "TypeError", f"cannot convert dictionary update sequence element #{position} to a sequence"
+            ) from None
         if len(items) != 2:
-            fail(
+            raise Raised(
                 "ValueError",
                 f"dictionary update sequence element #{position} has length {len(items)}; 2 is required",
             )
@@ -84,7 +86,9 @@ def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
 def _nested(run: Run, kind: IterKind, shown: str, inner: tuple[Iter, ...], index: int) -> Iter:
     depth = 1 + max((it.depth for it in inner), default=0)
     if depth > MAX_ITER_DEPTH:
-        fail("RecursionError", f"iterators are nested deeper than {MAX_ITER_DEPTH}; write list(...) around one of them")
+        raise Raised(
+            "RecursionError", f"iterators are nested deeper than {MAX_ITER_DEPTH}; write list(...) around one of them"
+        )
     run.allocate(112 + SLOT * len(inner))
     return Iter(kind, shown, index=index, inner=inner, depth=depth)
 
@@ -93,18 +97,12 @@ def _enumerate(run: Run, args: Arguments, keywords: Keywords) -> Value:
     start = args[1] if len(args) > 1 else keywords.get("start", 0)
     _need_int(start)
     if abs(start) >= 1 << 61:
-        fail("OverflowError", "enumerate() starts with a number of at most 61 bits here")
+        raise Raised("OverflowError", "enumerate() starts with a number of at most 61 bits here")
     return _nested(run, IterKind.ENUMERATE, "enumerate", (make_iter(run, args[0]),), int(start))
 
 
 def _zip(run: Run, args: Arguments, _: Keywords) -> Value:
-    inner = []
-    for position, value in enumerate(args):
-        refuse_box("iterate over", value)
-        try:
-            inner.append(make_iter(run, value))
-        except Raised:
-            fail("TypeError", f"zip argument #{position + 1} must support iteration")
+    inner = [make_iter(run, value) for value in args]
     return _nested(run, IterKind.ZIP, "zip", tuple(inner), 0)
 
 
@@ -126,9 +124,9 @@ def _len(_run: Run, args: Arguments, _: Keywords) -> Value:
         try:
             return len(value)
         except OverflowError:
-            fail("OverflowError", "Python int too large to convert to C ssize_t")
+            raise Raised("OverflowError", "Python int too large to convert to C ssize_t") from None
     refuse_box("measure", value)
-    fail("TypeError", f"object of type '{type_name(value)}' has no len()")
+    raise Raised("TypeError", f"object of type '{type_name(value)}' has no len()")
 
 
 def _list(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -144,7 +142,7 @@ def _tuple(run: Run, args: Arguments, _: Keywords) -> Value:
 def _extreme(name: str, op: str) -> Builtin:
     def extreme(run: Run, args: Arguments, keywords: Keywords) -> Value:
         if len(args) > 1 and keywords:
-            fail("TypeError", f"Cannot specify a default for {name}() with multiple positional arguments")
+            raise Raised("TypeError", f"Cannot specify a default for {name}() with multiple positional arguments")
         if len(args) == 1:
             refuse_box("iterate over", args[0])
         found: Value = None
@@ -155,7 +153,7 @@ def _extreme(name: str, op: str) -> Builtin:
         if empty:
             if "default" in keywords:
                 return keywords["default"]
-            fail("ValueError", f"{name}() arg is an empty sequence")
+            raise Raised("ValueError", f"{name}() arg is an empty sequence")
         return found
 
     return extreme
@@ -164,14 +162,14 @@ def _extreme(name: str, op: str) -> Builtin:
 def _need_int(value: Value) -> None:
     if type(value) not in _INTS:
         refuse_box("count with", value)
-        fail("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
+        raise Raised("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
 
 
 def _range(run: Run, args: Arguments, _: Keywords) -> Value:
     for value in args:
         _need_int(value)
     if len(args) == 3 and args[2] == 0:
-        fail("ValueError", "range() arg 3 must not be zero")
+        raise Raised("ValueError", "range() arg 3 must not be zero")
     run.allocate(56)
     return range(*(int(value) for value in args))
 
@@ -184,7 +182,7 @@ def _round(run: Run, args: Arguments, _: Keywords) -> Value:
     value, digits = args[0], args[1] if len(args) > 1 else None
     if type(value) not in (bool, int, float):
         refuse_box("compute with", value)
-        fail("TypeError", f"type {type_name(value)} doesn't define __round__ method")
+        raise Raised("TypeError", f"type {type_name(value)} doesn't define __round__ method")
     if digits is None:
         return int_of(run, value if type(value) is not float or value - value != 0 else float(round(value)), None)
     _need_int(digits)
@@ -192,7 +190,7 @@ def _round(run: Run, args: Arguments, _: Keywords) -> Value:
         try:
             return canonical_float(round(value, max(min(digits, 400), -400)))
         except OverflowError:
-            fail("OverflowError", "rounded value too large to represent")
+            raise Raised("OverflowError", "rounded value too large to represent") from None
     if digits >= 0:
         return int(value)
     if -digits > 1 + value.bit_length() // 3:
@@ -226,9 +224,9 @@ def _str(run: Run, args: Arguments, _: Keywords) -> Value:
 def _sum(run: Run, args: Arguments, keywords: Keywords) -> Value:
     total = args[1] if len(args) > 1 else keywords.get("start", 0)
     if type(total) is str:
-        fail("TypeError", "sum() can't sum strings [use ''.join(seq) instead]")
+        raise Raised("TypeError", "sum() can't sum strings [use ''.join(seq) instead]")
     if type(total) is bytes:
-        fail("TypeError", "sum() can't sum bytes [use b''.join(seq) instead]")
+        raise Raised("TypeError", "sum() can't sum bytes [use b''.join(seq) instead]")
     for item in items_of(run, args[0]):
         total = binary(run, "+", total, item)
     return total

@@ -149,17 +149,16 @@ class Cells:
             work = [start] if isinstance(cell, rows.TupleCell) and not state[start] else []
             while work:
                 position = work[-1]
-                inside = self.cells[position]
-                assert isinstance(inside, rows.TupleCell)
+                items = getattr(self.cells[position], "items", ())
                 if state[position] == 0:
                     state[position] = 1
-                    for ref in inside.items:
+                    for ref in items:
                         self._push_tuple(ref - rows.FIRST_CELL, state, work)
                     continue
                 work.pop()
                 if state[position] == 1:
                     state[position] = 2
-                    self.made[position] = tuple(self.bound(ref) for ref in inside.items)
+                    self.made[position] = tuple(self.bound(ref) for ref in items)
 
     def _push_tuple(self, position: int, state: bytearray, work: list[int]) -> None:
         if 0 <= position < len(self.cells) and isinstance(self.cells[position], rows.TupleCell):

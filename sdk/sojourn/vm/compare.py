@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
 from sojourn.vm.state import Run
 from sojourn.vm.values import Box, DictView, Handle, RecordValue, Value, ViewKind, type_name
@@ -63,7 +63,7 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
         )
     if kind is range or kind is Handle:
         return bool(left == right)
-    no_operation("compare", left)
+    raise no_operation("compare", left)
 
 
 def same(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
@@ -76,7 +76,7 @@ def same(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
 
 def _enter(depth: int) -> None:
     if depth >= MAX_DEPTH:
-        fail("RecursionError", "maximum recursion depth exceeded in comparison")
+        raise Raised("RecursionError", "maximum recursion depth exceeded in comparison")
 
 
 def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
@@ -96,7 +96,7 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
             if not same(run, a, b, depth + 1):
                 return less(run, op, a, b, depth + 1)
         return function(len(left), len(right))
-    fail("TypeError", f"'{op}' not supported between instances of '{type_name(left)}' and '{type_name(right)}'")
+    raise Raised("TypeError", f"'{op}' not supported between instances of '{type_name(left)}' and '{type_name(right)}'")
 
 
 def compare(run: Run, op: str, left: Value, right: Value) -> bool:
@@ -124,7 +124,7 @@ def contains(run: Run, container: Value, value: Value) -> bool:
     if kind is str:
         if type(value) is not str:
             refuse_box("compare", value)
-            fail("TypeError", f"'in <string>' requires string as left operand, not {type_name(value)}")
+            raise Raised("TypeError", f"'in <string>' requires string as left operand, not {type_name(value)}")
         run.spend((len(container) + len(value)) >> 5)
         return value in container
     if kind is bytes:
@@ -132,22 +132,22 @@ def contains(run: Run, container: Value, value: Value) -> bool:
     if kind is range and type(value) in (int, bool):
         return value in container
     if kind is Handle or kind is RecordValue:
-        no_operation("search", container)
+        raise no_operation("search", container)
     if kind not in (list, tuple, range, DictView) and type_name(container) not in ("enumerate", "zip"):
-        fail("TypeError", f"argument of type '{type_name(container)}' is not iterable")
+        raise Raised("TypeError", f"argument of type '{type_name(container)}' is not iterable")
     return any(same(run, item, value) for item in items_of(run, container))
 
 
 def _in_bytes(run: Run, container: bytes, value: Value) -> bool:
     if type(value) in (int, bool):
         if not 0 <= value < 256:
-            fail("ValueError", "byte must be in range(0, 256)")
+            raise Raised("ValueError", "byte must be in range(0, 256)")
         return value in container
     if type(value) is bytes:
         run.spend((len(container) + len(value)) >> 5)
         return value in container
     refuse_box("compare", value)
-    fail("TypeError", f"a bytes-like object is required, not '{type_name(value)}'")
+    raise Raised("TypeError", f"a bytes-like object is required, not '{type_name(value)}'")
 
 
 def check_key(run: Run, key: Value) -> None:
@@ -162,10 +162,10 @@ def check_key(run: Run, key: Value) -> None:
         kind = type(value)
         if kind is tuple:
             if depth > MAX_DEPTH or nodes + len(work) + len(value) > MAX_KEY_NODES:
-                fail("ValueError", f"a key is a tuple nested too deep or of more than {MAX_KEY_NODES} values")
+                raise Raised("ValueError", f"a key is a tuple nested too deep or of more than {MAX_KEY_NODES} values")
             work.extend((item, depth + 1) for item in value)
         elif kind is Box:
             refuse_box("use as a key", value)
         elif kind not in _NUMBERS and kind not in (str, bytes, Handle) and value is not None:
-            fail("TypeError", f"unhashable type: '{type_name(value)}'")
+            raise Raised("TypeError", f"unhashable type: '{type_name(value)}'")
     run.spend(nodes >> 3)

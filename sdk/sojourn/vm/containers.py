@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.vm.compare import check_key
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.state import SLOT, Run, size_of
 from sojourn.vm.text import repr_of
@@ -13,6 +13,13 @@ __all__ = ["delete_index", "index", "make_dict", "slice_of", "store_index", "unp
 
 _INTS = frozenset((bool, int))
 _SEQUENCES = frozenset((list, tuple, str, bytes, range))
+_INDEX_NAMES: dict[type, str] = {
+    bytes: "index",
+    list: "list index",
+    range: "range object index",
+    str: "string index",
+    tuple: "tuple index",
+}
 
 
 def make_dict(run: Run, flat: list[Value]) -> dict[Value, Value]:
@@ -32,25 +39,20 @@ def index(run: Run, container: Value, key: Value) -> Value:
         check_key(run, key)
         if key in container:
             return container[key]
-        fail("KeyError", repr_of(run, key))
+        raise Raised("KeyError", repr_of(run, key))
     if kind in _SEQUENCES:
         _check_index(container, key)
         try:
             item = container[key]
         except IndexError:
-            name = (
-                "index"
-                if kind is bytes
-                else {str: "string index", range: "range object index"}.get(kind, f"{kind.__name__} index")
-            )
-            fail("IndexError", f"{name} out of range")
+            raise Raised("IndexError", f"{_INDEX_NAMES[kind]} out of range") from None
         if kind is str:
             run.allocate(size_of(item))
         return item
     refuse_box("index", container)
     if kind in (Handle, RecordValue):
-        no_operation("index", container)
-    fail("TypeError", f"'{type_name(container)}' object is not subscriptable")
+        raise no_operation("index", container)
+    raise Raised("TypeError", f"'{type_name(container)}' object is not subscriptable")
 
 
 def _check_index(container: Value, key: Value) -> None:
@@ -58,9 +60,9 @@ def _check_index(container: Value, key: Value) -> None:
         return
     refuse_box("index with", key)
     if type(container) is str:
-        fail("TypeError", f"string indices must be integers, not '{type_name(key)}'")
-    name = {bytes: "byte", range: "range"}.get(type(container), type_name(container))
-    fail("TypeError", f"{name} indices must be integers or slices, not {type_name(key)}")
+        raise Raised("TypeError", f"string indices must be integers, not '{type_name(key)}'")
+    name = "byte" if type(container) is bytes else type_name(container)
+    raise Raised("TypeError", f"{name} indices must be integers or slices, not {type_name(key)}")
 
 
 def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
@@ -68,16 +70,16 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
     kind = type(container)
     refuse_box("slice", container, *bounds)
     if kind is dict:
-        fail("TypeError", "unhashable type: 'slice'")
+        raise Raised("TypeError", "unhashable type: 'slice'")
     if kind not in _SEQUENCES:
         if kind in (Handle, RecordValue):
-            no_operation("slice", container)
-        fail("TypeError", f"'{type_name(container)}' object is not subscriptable")
+            raise no_operation("slice", container)
+        raise Raised("TypeError", f"'{type_name(container)}' object is not subscriptable")
     for bound in bounds:
         if bound is not None and type(bound) not in _INTS:
-            fail("TypeError", "slice indices must be integers or None or have an __index__ method")
+            raise Raised("TypeError", "slice indices must be integers or None or have an __index__ method")
     if bounds[2] is not None and bounds[2] == 0:
-        fail("ValueError", "slice step cannot be zero")
+        raise Raised("ValueError", "slice step cannot be zero")
     where = slice(*bounds)
     if kind is range:
         run.allocate(56)
@@ -86,7 +88,8 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
     run.spend(length >> 5)
     if kind is list or kind is tuple:
         run.allocate(56 + SLOT * length)
-        return list(container[where]) if kind is list else tuple(list(container[where]))
+        items = list(container[where])  # a copy: CPython gives the tuple itself for t[:], which sharing would show
+        return items if kind is list else tuple(items)
     run.allocate(48 + (length if kind is bytes or container.isascii() else 4 * length))
     return container[where]
 
@@ -104,7 +107,7 @@ def store_index(run: Run, container: Value, key: Value, value: Value) -> None:
         try:
             container[key] = value
         except IndexError:
-            fail("IndexError", "list assignment index out of range")
+            raise Raised("IndexError", "list assignment index out of range") from None
     else:
         _immutable(container, "assignment")
 
@@ -115,7 +118,7 @@ def delete_index(run: Run, container: Value, key: Value) -> None:
     if kind is dict:
         check_key(run, key)
         if key not in container:
-            fail("KeyError", repr_of(run, key))
+            raise Raised("KeyError", repr_of(run, key))
         del container[key]
     elif kind is list:
         _check_index(container, key)
@@ -123,7 +126,7 @@ def delete_index(run: Run, container: Value, key: Value) -> None:
         try:
             del container[key]
         except IndexError:
-            fail("IndexError", "list assignment index out of range")
+            raise Raised("IndexError", "list assignment index out of range") from None
     else:
         _immutable(container, "deletion")
 
@@ -131,10 +134,10 @@ def delete_index(run: Run, container: Value, key: Value) -> None:
 def _immutable(container: Value, what: str) -> None:
     refuse_box("change", container)
     if type(container) is Box or type(container) in (Handle, RecordValue):
-        no_operation("change", container)
+        raise no_operation("change", container)
     verb = "does" if what == "assignment" else "doesn't"
     negation = " not support" if what == "assignment" else " support"
-    fail("TypeError", f"'{type_name(container)}' object {verb}{negation} item {what}")
+    raise Raised("TypeError", f"'{type_name(container)}' object {verb}{negation} item {what}")
 
 
 def unpack_values(run: Run, value: Value, count: int) -> list[Value]:
@@ -152,15 +155,15 @@ def unpack_values(run: Run, value: Value, count: int) -> list[Value]:
             "zip",
         ):
             if kind in (Handle, RecordValue):
-                no_operation("unpack", value)
-            fail("TypeError", f"cannot unpack non-iterable {type_name(value)} object")
+                raise no_operation("unpack", value)
+            raise Raised("TypeError", f"cannot unpack non-iterable {type_name(value)} object")
         it = make_iter(run, value)
         items = []
         while len(items) <= count and (item := advance(run, it)) is not END:
             run.spend(1)
             items.append(item)
     if len(items) > count:
-        fail("ValueError", f"too many values to unpack (expected {count})")
+        raise Raised("ValueError", f"too many values to unpack (expected {count})")
     if len(items) < count:
-        fail("ValueError", f"not enough values to unpack (expected {count}, got {len(items)})")
+        raise Raised("ValueError", f"not enough values to unpack (expected {count}, got {len(items)})")
     return items

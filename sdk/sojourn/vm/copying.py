@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sojourn.vm.compare import check_key
-from sojourn.vm.faults import fail
+from sojourn.vm.faults import Raised
 from sojourn.vm.state import Run, size_of
 from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, Value, canonical_float, type_name
 
@@ -115,8 +115,8 @@ class _Copier:
             self.unfilled.append((dict(value.fields), fields))
             return self._keep(value, RecordValue(value.type_name, fields))
         if kind is DictView or kind is Iter:
-            fail("TypeError", f"a {type_name(value)} does not leave its world; write list(...) around it")
-        fail("TypeError", f"{kind.__name__} is not a value of the language")
+            raise Raised("TypeError", f"a {type_name(value)} does not leave its world; write list(...) around it")
+        raise Raised("TypeError", f"{kind.__name__} is not a value of the language")
 
     def _shell(self, key: Value, original: Value, shell: Value) -> Value:
         self.unfilled.append((original, shell))
@@ -136,4 +136,4 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        fail("ValueError", "text with lone surrogates is not a value of the language")
+        raise Raised("ValueError", "text with lone surrogates is not a value of the language") from None

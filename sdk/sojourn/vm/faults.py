@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal
 
 from sojourn.vm.values import Box, Handle, RecordValue, Value, type_name
 
-__all__ = ["Exhausted", "Raised", "fail", "no_operation", "refuse_box"]
+__all__ = ["Exhausted", "Raised", "no_operation", "refuse_box"]
 
 BOX_HELP: Final = (
     "a box is sealed in the public world; pass it to private(f, box, fuel=..., memory=...), where f gets it opened, "
@@ -30,23 +30,20 @@ class Exhausted(Exception):
         super().__init__(budget)
 
 
-def fail(type_name: str, message: str) -> NoReturn:
-    """Raise an exception of the language."""
-    raise Raised(type_name, message)
-
-
 def refuse_box(what: str, *values: Value) -> None:
     """Raise TypeError if one of `values` is a box; `what` says what the program tried (`"compare"`)."""
     for value in values:
         if type(value) is Box:
-            fail("TypeError", f"cannot {what} a box: {BOX_HELP}")
+            raise Raised("TypeError", f"cannot {what} a box: {BOX_HELP}")
 
 
-def no_operation(what: str, value: Value) -> NoReturn:
-    """TypeError for an operation that opaque values do not have."""
+def no_operation(what: str, value: Value) -> Raised:
+    """The TypeError for an operation that opaque values do not have."""
     refuse_box(what, value)
     if type(value) is Handle:
-        fail("TypeError", f"cannot {what} a {type_name(value)}: a handle only names something that the host keeps")
+        return Raised(
+            "TypeError", f"cannot {what} a {type_name(value)}: a handle only names something that the host keeps"
+        )
     if type(value) is RecordValue:
-        fail("TypeError", f"cannot {what} {type_name(value)}: read its fields ({', '.join(value.fields)})")
-    fail("TypeError", f"cannot {what} a value of type '{type_name(value)}'; write list(...) around it first")
+        return Raised("TypeError", f"cannot {what} {type_name(value)}: read its fields ({', '.join(value.fields)})")
+    return Raised("TypeError", f"cannot {what} a value of type '{type_name(value)}'; write list(...) around it first")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.state import SLOT, Run, size_of
 from sojourn.vm.values import Box, DictView, Handle, Iter, IterKind, RecordValue, Value, ViewKind, type_name
 
@@ -13,7 +13,13 @@ __all__ = ["END", "MAX_ITER_DEPTH", "advance", "items_of", "list_of", "make_iter
 
 MAX_ITER_DEPTH: Final = 32
 
-_SEQUENCES: Final = {list: "list_iterator", tuple: "tuple_iterator", str: "str_iterator", bytes: "bytes_iterator"}
+_SEQUENCES: Final[dict[type, str]] = {
+    list: "list_iterator",
+    tuple: "tuple_iterator",
+    str: "str_iterator",
+    bytes: "bytes_iterator",
+    range: "range_iterator",
+}
 
 
 class End:
@@ -34,15 +40,15 @@ def make_iter(run: Run, value: Value) -> Iter:
     if kind is DictView:
         run.allocate(2 * 56 + SLOT * len(value.mapping))
         run.spend(len(value.mapping) >> 3)
-        return Iter(IterKind.DICT, "dict_iterator", value, tuple(list(value.mapping)))
-    if kind is range or kind in _SEQUENCES:
-        made = Iter(IterKind.SEQUENCE, _SEQUENCES.get(kind, "range_iterator"), value)
+        return Iter(IterKind.DICT, "dict_iterator", value, tuple(value.mapping))
+    if kind in _SEQUENCES:
+        made = Iter(IterKind.SEQUENCE, _SEQUENCES[kind], value)
         run.allocate(size_of(made))
         return made
     refuse_box("iterate over", value)
     if kind is Handle or kind is RecordValue:
-        no_operation("iterate over", value)
-    fail("TypeError", f"'{type_name(value)}' object is not iterable")
+        raise no_operation("iterate over", value)
+    raise Raised("TypeError", f"'{type_name(value)}' object is not iterable")
 
 
 def length_of(value: Value) -> int:
@@ -94,14 +100,14 @@ def _advance_dict(run: Run, it: Iter) -> Value:
     view: DictView = it.source
     mapping = view.mapping
     if len(mapping) != len(it.keys):
-        fail("RuntimeError", "dictionary changed size during iteration")
+        raise Raised("RuntimeError", "dictionary changed size during iteration")
     if it.index >= len(it.keys):
         _finish(it)
         return END
     key = it.keys[it.index]
     it.index += 1
     if key not in mapping:
-        fail("RuntimeError", "dictionary keys changed during iteration")
+        raise Raised("RuntimeError", "dictionary keys changed during iteration")
     if view.kind == ViewKind.KEYS:
         return key
     if view.kind == ViewKind.VALUES:

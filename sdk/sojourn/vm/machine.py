@@ -10,7 +10,7 @@ does not depend on how it ends; its result or its error becomes one box.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sojourn.codec import DIGEST_BYTES, digest_parts
@@ -20,7 +20,7 @@ from sojourn.labels import PUBLIC, Label
 from sojourn.limits import MAX_FUEL, MAX_MEMORY_BYTES
 from sojourn.vm.copying import copy_values
 from sojourn.vm.effects import EFFECTS
-from sojourn.vm.faults import Exhausted, Raised, fail, refuse_box
+from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.state import BOX_BYTES, BoxContent, Run, walk
@@ -135,8 +135,6 @@ class Machine:
             run = self.runs[-1]
             before = run.fuel
             try:
-                if before == 0:
-                    raise Exhausted("fuel")
                 stop = step(run, max(before - left, 0))
                 left -= before - run.fuel
                 if stop is not None:
@@ -261,20 +259,22 @@ class Machine:
         copied = copy_values(run, values)
         for value in walk(copied):
             if type(value) is Box:
-                fail("TypeError", "a host gives no boxes")
+                raise Raised("TypeError", "a host gives no boxes")
             if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
-                fail("TypeError", f"a handle of kind {value.kind!r} or with an id of {len(value.id)} bytes")
+                raise Raised("TypeError", f"a handle of kind {value.kind!r} or with an id of {len(value.id)} bytes")
             if type(value) is RecordValue and not all(
                 type(name) is str and name.isascii() and name.isidentifier() for name in value.fields
             ):
-                fail("TypeError", "a record's fields are not names")
+                raise Raised("TypeError", "a record's fields are not names")
         return copied
 
     def _check_labels(self, run: Run, value: Value) -> None:
         if run.region:
             for inner in walk((value,)):
                 if type(inner) is Handle and not inner.label.flows_to(run.label):
-                    fail("ValueError", f"a handle labelled {inner.label} does not flow to the region's {run.label}")
+                    raise Raised(
+                        "ValueError", f"a handle labelled {inner.label} does not flow to the region's {run.label}"
+                    )
 
     def _act(self, run: Run, stop: Stop) -> None:
         if isinstance(stop, Ask):
@@ -288,18 +288,20 @@ class Machine:
         spec = EFFECTS[ask.name]
         world = "region" if run.region else "public"
         if world not in spec.worlds:
-            fail("RuntimeError", f"{spec.name} is not an effect of the {world} world")
+            raise Raised("RuntimeError", f"{spec.name} is not an effect of the {world} world")
         private = [] if run.region else private_things(ask.args.values())
         boxes = private
         if spec.releases:
             if type(ask.args["box"]) is not Box:
-                fail(
+                raise Raised(
                     "TypeError", f"{spec.name}() releases a box: pass the result of private(...) as the first argument"
                 )
             boxes = private_things(value for name, value in ask.args.items() if name != "box")
         if boxes and (spec.releases or not spec.boxed):
             refuse_box(f"give {spec.name}()", *boxes)
-            fail("TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}")
+            raise Raised(
+                "TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}"
+            )
         args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=True))
         occurrence = Occurrence(run.id, run.operation)
         run.operation += 1
@@ -308,11 +310,11 @@ class Machine:
     def _enter(self, run: Run, enter: Enter) -> None:
         """Charge the region to the public world, and start it on copies of its arguments."""
         if run.region:
-            fail("RuntimeError", "private() inside a private region")
+            raise Raised("RuntimeError", "private() inside a private region")
         for name, limit, most in (("fuel", enter.fuel, MAX_FUEL), ("memory", enter.memory, MAX_MEMORY_BYTES)):
             if type(limit) is not int or not 0 < limit <= most:
                 refuse_box(f"take {name}= from", limit)
-                fail("TypeError", f"private() needs {name}= as a public int from 1 to {most}")
+                raise Raised("TypeError", f"private() needs {name}= as a public int from 1 to {most}")
         run.spend(enter.fuel)
         run.allocate(enter.memory)
         label = Label.join_all(value.label for value in private_things(enter.args))
@@ -338,7 +340,7 @@ class Machine:
         """The first function of a run has returned: a region gets its box, the public world is done."""
         for inner in walk((value,)):
             if type(inner) in (Iter, DictView):
-                fail("TypeError", f"the result holds a {type_name(inner)}; write list(...) around it")
+                raise Raised("TypeError", f"the result holds a {type_name(inner)}; write list(...) around it")
         if run.region:
             self._leave(value)
         else:
@@ -385,10 +387,8 @@ class Machine:
             self.outcome = Failed(code, line, f"{type_name}: {message}" if message else type_name)
 
 
-def private_things(values: object) -> list[Box | Handle]:
+def private_things(values: Iterable[Value]) -> list[Box | Handle]:
     """Boxes, and handles with a private label, anywhere inside of values."""
-    found: list[Box | Handle] = []
-    for value in walk(values):  # type: ignore[arg-type]
-        if type(value) is Box or (type(value) is Handle and not value.label.is_public):
-            found.append(value)
-    return found
+    return [
+        value for value in walk(values) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
+    ]

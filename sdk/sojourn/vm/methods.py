@@ -10,7 +10,7 @@ from typing import Final
 
 from sojourn.vm.builtins import update_dict
 from sojourn.vm.compare import check_key, same
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.op import METHODS
 from sojourn.vm.state import SLOT, Run, bytes_of_text, size_of
@@ -31,12 +31,12 @@ def call_method(run: Run, number: int, owner: Value, args: Arguments) -> Value:
     if function is None:
         refuse_box("call a method of", owner)
         if type(owner) in (Handle, RecordValue):
-            no_operation(f"call {name}() of", owner)
-        fail("AttributeError", f"'{type_name(owner)}' object has no attribute '{name}'")
+            raise no_operation(f"call {name}() of", owner)
+        raise Raised("AttributeError", f"'{type_name(owner)}' object has no attribute '{name}'")
     least, most, method = function
     if not least <= len(args) <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
-        fail("TypeError", f"{type_name(owner)}.{name}() takes {wanted} arguments ({len(args)} given)")
+        raise Raised("TypeError", f"{type_name(owner)}.{name}() takes {wanted} arguments ({len(args)} given)")
     return method(run, owner, args)
 
 
@@ -61,16 +61,16 @@ def _insert(run: Run, owner: list[Value], args: Arguments) -> None:
 def _need_int(value: Value) -> None:
     if type(value) not in _INTS:
         refuse_box("count with", value)
-        fail("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
+        raise Raised("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
 
 
 def _list_pop(run: Run, owner: list[Value], args: Arguments) -> Value:
     where = args[0] if args else -1
     _need_int(where)
     if not owner:
-        fail("IndexError", "pop from empty list")
+        raise Raised("IndexError", "pop from empty list")
     if not -len(owner) <= where < len(owner):
-        fail("IndexError", "pop index out of range")
+        raise Raised("IndexError", "pop index out of range")
     run.spend(len(owner) >> 6)
     return owner.pop(where)
 
@@ -95,8 +95,8 @@ def _index(run: Run, owner: Value, args: Arguments) -> int:
         if same(run, item, args[0]):
             return position
     if type(owner) is tuple:
-        fail("ValueError", "tuple.index(x): x not in tuple")
-    fail("ValueError", f"{repr_of(run, args[0])} is not in list")
+        raise Raised("ValueError", "tuple.index(x): x not in tuple")
+    raise Raised("ValueError", f"{repr_of(run, args[0])} is not in list")
 
 
 def _get(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
@@ -105,12 +105,13 @@ def _get(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
 
 
 def _dict_pop(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
-    check_key(run, args[0])
-    if args[0] in owner:
+    if owner:  # CPython looks at the key only where there is one to find
+        check_key(run, args[0])
+    if owner and args[0] in owner:
         return owner.pop(args[0])
     if len(args) > 1:
         return args[1]
-    fail("KeyError", repr_of(run, args[0]))
+    raise Raised("KeyError", repr_of(run, args[0]))
 
 
 def _setdefault(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
@@ -136,7 +137,7 @@ def _view(kind: ViewKind) -> Callable[[Run, Value, Arguments], Value]:
 def _need_text(owner: Value, value: Value, message: str) -> None:
     if type(value) is not type(owner):
         refuse_box("use", value)
-        fail("TypeError", message.format(type_name(value)))
+        raise Raised("TypeError", message.format(type_name(value)))
 
 
 def _join(run: Run, owner: str, args: Arguments) -> str:
@@ -145,7 +146,7 @@ def _join(run: Run, owner: str, args: Arguments) -> str:
         "enumerate",
         "zip",
     ):
-        fail("TypeError", "can only join an iterable")
+        raise Raised("TypeError", "can only join an iterable")
     items = list_of(run, args[0])
     for position, item in enumerate(items):
         _need_text(owner, item, f"sequence item {position}: expected str instance, {{}} found")
@@ -159,9 +160,11 @@ def _split(run: Run, owner: str, args: Arguments) -> list[str]:
     if separator is not None:
         _need_text(owner, separator, "must be str or None, not {}")
         if not separator:
-            fail("ValueError", "empty separator")
+            raise Raised("ValueError", "empty separator")
     elif not owner.isascii():
-        fail("ValueError", "split() of text outside ASCII needs a separator: which characters are blank differs")
+        raise Raised(
+            "ValueError", "split() of text outside ASCII needs a separator: which characters are blank differs"
+        )
     _need_int(most)
     run.spend(len(owner) >> 4)
     run.allocate(_text_pieces(owner, separator))
@@ -176,7 +179,7 @@ def _text_pieces(owner: str, separator: str | None) -> int:
 def _case(name: str) -> Callable[[Run, Value, Arguments], str]:
     def case(run: Run, owner: str, _: Arguments) -> str:
         if not owner.isascii():
-            fail("ValueError", f"{name}() of text outside ASCII is not the same on every machine")
+            raise Raised("ValueError", f"{name}() of text outside ASCII is not the same on every machine")
         run.allocate(bytes_of_text(owner))
         run.spend(len(owner) >> 5)
         return owner.upper() if name == "upper" else owner.lower()
@@ -234,7 +237,7 @@ def _text_index(run: Run, owner: str, args: Arguments) -> int:
     run.spend(len(owner) >> 4)
     position = owner.find(args[0])
     if position < 0:
-        fail("ValueError", "substring not found")
+        raise Raised("ValueError", "substring not found")
     return position
 
 

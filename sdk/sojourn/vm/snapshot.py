@@ -7,6 +7,7 @@ boxes) has one cell, containers have one each, so that aliasing is kept. What ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Final
 
 from sojourn.codec import Kind, Record, encode
@@ -207,8 +208,8 @@ class _Table:
             self.order.append(value)
         return found
 
-    def refs(self, values: object) -> tuple[int, ...]:
-        return tuple(self.ref(value) for value in values)  # type: ignore[attr-defined]
+    def refs(self, values: Iterable[Value]) -> tuple[int, ...]:
+        return tuple(self.ref(value) for value in values)
 
     def write(self) -> tuple[Cell, ...]:
         """All cells; `order` grows while it is walked, so that nesting needs no recursion."""
@@ -272,7 +273,9 @@ def dump(machine: Machine) -> bytes:
         for run in machine.runs
     )
     effect, outcome = machine.asked, machine.outcome
-    pending = effect and PendingRow(effect.name, tuple(effect.args), table.refs(effect.args.values()))
+    pending = None
+    if effect is not None:
+        pending = PendingRow(effect.name, tuple(effect.args), table.refs(effect.args.values()))
     done = table.ref(outcome.value) if isinstance(outcome, Done) else 0
     failed = (outcome.code, outcome.line, outcome.detail) if isinstance(outcome, Failed) else None
     data = encode(Snapshot(CONTRACT, machine.program.digest, runs, pending, done, failed, table.write()))

@@ -15,7 +15,7 @@ from sojourn.vm import containers
 from sojourn.vm.arithmetic import binary, inplace, unary
 from sojourn.vm.builtins import BUILTIN_FUNCTIONS
 from sojourn.vm.compare import compare, truth
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Exhausted, Raised, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.methods import call_method
 from sojourn.vm.op import BINARY, COMPARE, CONVERSIONS, EXCEPTIONS, UNARY, Op
@@ -61,6 +61,8 @@ def step(run: Run, floor: int) -> Stop | None:
     Raises:
         Raised, Exhausted: an instruction failed; the top frame's `pc` is behind it.
     """
+    if run.fuel == 0:
+        raise Exhausted("fuel")
     codes, handlers = run.program.codes, _HANDLERS
     while run.fuel > floor:
         frame = run.frames[-1]
@@ -76,7 +78,7 @@ def step(run: Run, floor: int) -> Stop | None:
 def new_frame(run: Run, function: int, args: list[Value]) -> Frame:
     """A frame at the start of `function`, paid for."""
     if len(run.frames) >= MAX_FRAMES:
-        fail("RecursionError", "maximum recursion depth exceeded")
+        raise Raised("RecursionError", "maximum recursion depth exceeded")
     code = run.program.codes[function]
     run.allocate(run.frame_bytes(function))
     return Frame(function, 0, args + [UNBOUND] * (len(code.locals) - code.params), [])
@@ -105,7 +107,9 @@ def _load(run: Run, frame: Frame, a: int, _: int) -> None:
     value = frame.locals[a]
     if value is UNBOUND:
         name = run.program.codes[frame.function].locals[a]
-        fail("UnboundLocalError", f"cannot access local variable '{name}' where it is not associated with a value")
+        raise Raised(
+            "UnboundLocalError", f"cannot access local variable '{name}' where it is not associated with a value"
+        )
     frame.stack.append(value)
 
 
@@ -204,7 +208,7 @@ def _iter(run: Run, frame: Frame, a: int, _: int) -> None:
 def _next(run: Run, frame: Frame, a: int, b: int) -> None:
     it = frame.locals[a]
     if type(it) is not Iter:
-        fail("RuntimeError", "a loop goes on that has not begun")
+        raise Raised("RuntimeError", "a loop goes on that has not begun")
     item = advance(run, it)
     if item is END:
         frame.locals[a] = UNBOUND
@@ -260,13 +264,13 @@ def _attribute(run: Run, frame: Frame, a: int, _: int) -> None:
     if type(value) is RecordValue:
         if name not in value.fields:
             fields = ", ".join(value.fields)
-            fail("AttributeError", f"'{value.type_name}' object has no attribute '{name}'; it has {fields}")
+            raise Raised("AttributeError", f"'{value.type_name}' object has no attribute '{name}'; it has {fields}")
         frame.stack[-1] = value.fields[name]
         return
     refuse_box("read an attribute of", value)
     if type_name(value).endswith(" handle"):
-        no_operation(f"read .{name} of", value)
-    fail("AttributeError", f"'{type_name(value)}' object has no attribute '{name}'")
+        raise no_operation(f"read .{name} of", value)
+    raise Raised("AttributeError", f"'{type_name(value)}' object has no attribute '{name}'")
 
 
 def _format(run: Run, frame: Frame, a: int, b: int) -> None:
@@ -278,7 +282,7 @@ def _join(run: Run, frame: Frame, a: int, _: int) -> None:
     parts = _take(frame, a)
     for part in parts:
         if type(part) is not str:
-            fail("TypeError", f"a piece of an f-string is not text but '{type_name(part)}'")
+            raise Raised("TypeError", f"a piece of an f-string is not text but '{type_name(part)}'")
     run.allocate(sum(bytes_of_text(part) for part in parts))
     run.spend(sum(len(part) for part in parts) >> 5)
     frame.stack.append("".join(parts))
@@ -324,10 +328,10 @@ def _raise(run: Run, frame: Frame, a: int, b: int) -> None:
     name, args = EXCEPTIONS[a], _take(frame, b)
     refuse_box("print", *args)
     if not args:
-        fail(name, "")
+        raise Raised(name, "")
     if len(args) > 1:
-        fail(name, repr_of(run, tuple(args)))
-    fail(name, repr_of(run, args[0]) if name == "KeyError" else str_of(run, args[0]))
+        raise Raised(name, repr_of(run, tuple(args)))
+    raise Raised(name, repr_of(run, args[0]) if name == "KeyError" else str_of(run, args[0]))
 
 
 def _effect(run: Run, frame: Frame, a: int, _: int) -> Stop:

@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from sojourn.vm.compare import MAX_DEPTH
-from sojourn.vm.faults import fail, no_operation, refuse_box
+from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.state import Run, bytes_of_text
 from sojourn.vm.values import Box, DictView, Value, ViewKind, canonical_float, type_name
 
@@ -22,7 +22,7 @@ _TOO_LONG: Final = 10**MAX_DIGITS
 
 def _digits(run: Run, number: int) -> str:
     if number.bit_length() > 14_285 or abs(number) >= _TOO_LONG:
-        fail("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
+        raise Raised("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
     run.spend(number.bit_length() >> 8)
     return str(number)
 
@@ -30,7 +30,7 @@ def _digits(run: Run, number: int) -> str:
 def _quoted(run: Run, text: str) -> str:
     run.spend(len(text) >> 5)
     if text and not text.isascii() and max(text) > "\xff":
-        fail("ValueError", "repr() of text beyond Latin-1 is not the same on every machine; use str()")
+        raise Raised("ValueError", "repr() of text beyond Latin-1 is not the same on every machine; use str()")
     run.allocate(4 * len(text))
     return repr(text)
 
@@ -81,7 +81,7 @@ class _Writer:
             self._container(value, depth)
         else:
             refuse_box("print", value)
-            no_operation("print", value)
+            raise no_operation("print", value)
         self.run.allocate(len(self.parts[-1]))
 
     def _range(self, value: range) -> None:
@@ -90,12 +90,12 @@ class _Writer:
 
     def _container(self, value: Value, depth: int) -> None:
         kind = type(value)
-        opening, closing = {list: "[]", tuple: "()", dict: "{}"}[kind]
+        opening, closing = ("[", "]") if kind is list else ("(", ")") if kind is tuple else ("{", "}")
         if id(value) in self.active:
             self.parts.append(f"{opening}...{closing}")
             return
         if depth >= MAX_DEPTH:
-            fail("RecursionError", "maximum recursion depth exceeded while getting the repr of an object")
+            raise Raised("RecursionError", "maximum recursion depth exceeded while getting the repr of an object")
         self.active.add(id(value))
         self.parts.append(opening)
         for position, item in enumerate(value):
@@ -122,13 +122,13 @@ def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
         if kind is int:
             _digits(run, value)
     elif kind not in (bool, int, float):
-        fail("TypeError", f"unsupported format string passed to {type_name(value)}.__format__")
+        raise Raised("TypeError", f"unsupported format string passed to {type_name(value)}.__format__")
     try:
         result = format(value, spec)
     except OverflowError:
-        fail("OverflowError", "int too large to convert to float")
+        raise Raised("OverflowError", "int too large to convert to float") from None
     except ValueError as problem:
-        fail("ValueError", str(problem))
+        raise Raised("ValueError", str(problem)) from None
     run.allocate(bytes_of_text(result))
     return result
 
@@ -140,40 +140,40 @@ def int_of(run: Run, value: Value, base: Value | None) -> int:
         return int(value)
     if base is None and kind is float:
         if value != value:  # noqa: PLR0124 - the test for not-a-number
-            fail("ValueError", "cannot convert float NaN to integer")
+            raise Raised("ValueError", "cannot convert float NaN to integer")
         if math.isinf(value):
-            fail("OverflowError", "cannot convert float infinity to integer")
+            raise Raised("OverflowError", "cannot convert float infinity to integer")
         run.allocate(160)
         return int(value)
     if kind not in (str, bytes):
         if kind is Box:
             refuse_box("convert", value)
         if base is not None:
-            fail("TypeError", "int() can't convert non-string with explicit base")
-        fail(
+            raise Raised("TypeError", "int() can't convert non-string with explicit base")
+        raise Raised(
             "TypeError",
             f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'",
         )
     if base is not None and type(base) not in (bool, int):
-        fail("TypeError", f"'{type_name(base)}' object cannot be interpreted as an integer")
+        raise Raised("TypeError", f"'{type_name(base)}' object cannot be interpreted as an integer")
     return _int_of_text(run, value, 10 if base is None else base)
 
 
 def _int_of_text(run: Run, value: str | bytes, base: int) -> int:
     run.spend(len(value) >> 2)
     if base != 0 and not 2 <= base <= 36:
-        fail("ValueError", "int() base must be >= 2 and <= 36, or 0")
+        raise Raised("ValueError", "int() base must be >= 2 and <= 36, or 0")
     digits = sum(1 for character in value if str(character).isalnum()) if len(value) > MAX_DIGITS else 0
     if digits > MAX_DIGITS:
-        fail("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
+        raise Raised("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
     if value.isascii():
         run.allocate(bytes_of_int_text(len(value)))
         try:
             return int(value, base)
         except ValueError as problem:
-            fail("ValueError", str(problem))
+            raise Raised("ValueError", str(problem)) from None
     run.allocate(bytes_of_int_text(len(value)))
-    fail("ValueError", f"invalid literal for int() with base {base}: {value[:200]!r}")
+    raise Raised("ValueError", f"invalid literal for int() with base {base}: {value[:200]!r}")
 
 
 def bytes_of_int_text(length: int) -> int:
@@ -188,15 +188,17 @@ def float_of(run: Run, value: Value) -> float:
         try:
             return float(value)
         except OverflowError:
-            fail("OverflowError", "int too large to convert to float")
+            raise Raised("OverflowError", "int too large to convert to float") from None
     if kind not in (str, bytes):
         if kind is Box:
             refuse_box("convert", value)
-        fail("TypeError", f"float() argument must be a string or a real number, not '{type_name(value)}'")
+        raise Raised("TypeError", f"float() argument must be a string or a real number, not '{type_name(value)}'")
     run.spend(len(value) >> 4)
     if not value.isascii():
-        fail("ValueError", f"could not convert string to float: {_quoted(run, value) if kind is str else repr(value)}")
+        raise Raised(
+            "ValueError", f"could not convert string to float: {_quoted(run, value) if kind is str else repr(value)}"
+        )
     try:
         return canonical_float(float(value))
     except ValueError:
-        fail("ValueError", f"could not convert string to float: {value!r}")
+        raise Raised("ValueError", f"could not convert string to float: {value!r}") from None

@@ -130,7 +130,7 @@ def verify(program_bytes: bytes) -> VerifiedProgram:
     program = Program.decode(program_bytes)
     if program.contract != CONTRACT:
         raise ProgramInvalid(
-            f"the program needs execution contract {program.contract}, this host implements {CONTRACT}; compile it again"
+            f"the program needs execution contract {program.contract}, this host implements {CONTRACT}; recompile it"
         )
     _check_tables(program)
     constants = tuple(value_of(constant) for constant in program.constants)

@@ -68,7 +68,7 @@ class Expressions:
 
     def constant(self, node: ast.Constant) -> None:
         value = node.value
-        if isinstance(value, complex) or value is Ellipsis:
+        if value is not None and not isinstance(value, bool | int | float | str | bytes):
             raise self.refused(node, f"{ast.unparse(node)} is not a value of this language", "write ints and floats")
         if isinstance(value, str) and not _encodable(value):
             raise self.refused(node, "text with a lone surrogate", "write characters that UTF-8 can encode")
@@ -96,10 +96,10 @@ class Expressions:
             )
             raise self.refused(node, f"nothing here has the name {name}", instead)
 
-    def tuple(self, node: ast.Tuple) -> None:
+    def tuple_display(self, node: ast.Tuple) -> None:
         self._items(node.elts, Op.TUPLE)
 
-    def list(self, node: ast.List) -> None:
+    def list_display(self, node: ast.List) -> None:
         self._items(node.elts, Op.LIST)
 
     def _items(self, items: list[ast.expr], op: Op) -> None:
@@ -107,7 +107,7 @@ class Expressions:
             self.expression(item)
         self.code.emit(op, len(items))
 
-    def dict(self, node: ast.Dict) -> None:
+    def dict_display(self, node: ast.Dict) -> None:
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
                 raise self.refused(value, "** is not in this version of the language", "write d.update(other)")
@@ -128,9 +128,11 @@ class Expressions:
 
     def unary(self, node: ast.UnaryOp) -> None:
         operand = node.operand
-        if isinstance(node.op, ast.USub) and isinstance(operand, ast.Constant) and type(operand.value) in (int, float):
-            self.code.emit(Op.CONST, self.tables.constant(-operand.value))  # type: ignore[operator]
-            return
+        if isinstance(node.op, ast.USub) and isinstance(operand, ast.Constant):
+            number = operand.value
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                self.code.emit(Op.CONST, self.tables.constant(-number))
+                return
         self.expression(operand)
         if isinstance(node.op, ast.Not):
             self.code.emit(Op.NOT)
@@ -239,12 +241,12 @@ _HANDLERS: Final[dict[type[ast.expr], Callable[..., None]]] = {
     ast.Call: lambda compiler, node: compiler.call(node),
     ast.Compare: Expressions.compare,
     ast.Constant: Expressions.constant,
-    ast.Dict: Expressions.dict,
+    ast.Dict: Expressions.dict_display,
     ast.IfExp: Expressions.conditional,
     ast.JoinedStr: Expressions.joined,
-    ast.List: Expressions.list,
+    ast.List: Expressions.list_display,
     ast.Name: Expressions.name,
     ast.Subscript: Expressions.subscript,
-    ast.Tuple: Expressions.tuple,
+    ast.Tuple: Expressions.tuple_display,
     ast.UnaryOp: Expressions.unary,
 }

@@ -133,8 +133,7 @@ class _Module:
                 )
             entry = True
         args = node.args
-        extra = args.vararg or args.kwarg or (args.kwonlyargs or args.posonlyargs or [None])[0]
-        if extra is not None:
+        for extra in (*filter(None, (args.vararg, args.kwarg)), *args.kwonlyargs, *args.posonlyargs):
             why = f"the parameter {extra.arg}: *, ** and / in a parameter list are not in this language"
             raise refuse(self.file, extra, why, "write each parameter by its name")
         self.tables.functions[node.name] = Signature(len(self.tables.functions), node, entry)
