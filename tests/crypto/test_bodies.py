@@ -150,3 +150,26 @@ def test_hostile_bytes_only_ever_raise_the_documented_errors(data):
     _, ref, key = seal_body(bytes(100))
     with pytest.raises(PeerError):
         open_body(data, ref, key)
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"), [(0, "magic"), (3, "kind"), (5, "version"), (7, "version"), (9, "value"), (15, "value")]
+)
+def test_another_header_says_what_it_is(at, reason):
+    sealed, ref, key = seal_body(b"one")
+    altered = sealed[:at] + bytes([sealed[at] ^ 0x40]) + sealed[at + 1 :]
+    with pytest.raises(DecodeError) as caught:
+        open_body(altered, ref, key)
+    assert caught.value.reason == reason
+
+
+def test_bodies_are_bounded(monkeypatch):
+    huge = MAX_BODY_BYTES + 1
+    ref = BodyRef(id=bytes(32), length=sealed_length(huge), digest=bytes(32), plain=huge)
+    with pytest.raises(DecodeError, match="at most"):
+        BodyOpener(ref, bytes(32))
+    monkeypatch.setattr("sojourn.crypto.bodies.MAX_BODY_BYTES", 10)
+    sealer = BodySealer()
+    sealer.feed(bytes(10))
+    with pytest.raises(UsageError, match="at most 10"):
+        sealer.feed(b"!")

@@ -10,7 +10,7 @@ from sojourn.codec import decode, digest, encode
 from sojourn.contracts import SUITE_1, Answer, Bundle, Closure, Evaluation, Publication, Signed
 from sojourn.crypto import Identity, sign_document, sign_payload
 from sojourn.errors import DecodeError, Expired, SignatureInvalid, TrustError, UnknownSigner
-from sojourn.limits import MAX_FUEL, MAX_PARTICIPANTS
+from sojourn.limits import MAX_FUEL, MAX_PARTICIPANTS, MAX_PROGRAM_BYTES
 
 HOUR = 3_600_000
 
@@ -300,3 +300,28 @@ def test_the_job_is_checked_after_its_signature(world):
     data = decode(Signed, world.signed_job(fuel=0))
     with pytest.raises(SignatureInvalid):
         world.trusted().verify_job(encode(msgspec.structs.replace(data, signature=bytes(64))), world.now)
+
+
+def test_an_answer_of_an_unknown_suite_is_refused(world):
+    data = sign_document(world.agent, an_answer(world, world.signed_order(), suite=2))
+    with pytest.raises(DecodeError, match="suite 2"):
+        world.trusted().verify_answer(data, world.entry(world.agent))
+
+
+def test_an_expired_roster_lets_nobody_answer(world):
+    trusted = world.trusted(expires_ms=world.now + 1)
+    data = sign_document(world.agent, an_answer(world, world.signed_order()))
+    trusted.verify_answer(data, world.entry(world.agent))
+    trusted.observe(world.now + 1)
+    with pytest.raises(Expired, match="roster"):
+        trusted.verify_answer(data, world.entry(world.agent))
+
+
+def test_an_oversize_program_is_refused(world):
+    for size, fits in ((MAX_PROGRAM_BYTES, True), (MAX_PROGRAM_BYTES + 1, False)):
+        data = sign_payload(world.author, world.program.ljust(size, b"\x00"))
+        if fits:
+            assert len(world.trusted().verify_program(data, world.entry(world.author))) == size
+        else:
+            with pytest.raises(DecodeError, match="limit"):
+                world.trusted().verify_program(data, world.entry(world.author))

@@ -217,3 +217,10 @@ def test_hostile_bytes_only_ever_raise_the_documented_errors(world, data, tail):
 def test_repr_is_short(world):
     assert "roster 3" in repr(load(world))
     assert "none" in repr(TrustedSet(world.root.public))
+
+
+def test_an_expired_roster_names_nobody(world):
+    trusted = load(world, expires_ms=world.now + 1)
+    trusted.entry(world.author.key, "author", world.now)
+    with pytest.raises(Expired, match="roster"):
+        trusted.entry(world.author.key, "author", world.now + 1)

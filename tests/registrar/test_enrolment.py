@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import sojourn.registrar.server as server_module
 from sojourn.codec import decode, digest, encode
-from sojourn.contracts import SUITE_1
+from sojourn.contracts import SUITE_1, Entry, Signed, key_id
 from sojourn.crypto import (
     Authority,
     Identity,
@@ -17,10 +17,11 @@ from sojourn.crypto import (
     load_trusted_set,
     pinned_context,
     server_context,
+    sign_document,
 )
 from sojourn.errors import ConfigError, DecodeError, EnrolmentRefused, PortInUse, TrustError
 from sojourn.registrar import EnrolmentReply, RegistrarState, enrol, parse_token, serve
-from sojourn.registrar.messages import build_request, format_token
+from sojourn.registrar.messages import build_request, format_token, open_request
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.exceptions import ConnectionClosed
@@ -235,3 +236,29 @@ async def test_a_token_for_another_root_is_noticed(state):
         forged = format_token(msgspec.structs.replace(token, root_key=bytes(32)))
         with pytest.raises(TrustError, match="root key"):
             await enrol(forged, an_agent())
+
+
+async def test_a_registrar_cannot_slip_in_other_keys(state):
+    """Entries that the registrar itself signed, each with one thing wrong."""
+    foreign = Authority.generate()
+
+    def lying(data: bytes, **changes) -> EnrolmentReply:
+        reply = state.enrol(data)
+        entry = msgspec.structs.replace(decode(Entry, decode(Signed, reply.entry).payload), **changes)
+        return msgspec.structs.replace(reply, entry=sign_document(state.identity, entry))
+
+    def foreign_certificate(data: bytes) -> EnrolmentReply:
+        request = open_request(data)
+        certificate = foreign.issue(request.csr, "agent", key_id(request.sign_key, request.seal_key))
+        return msgspec.structs.replace(lying(data, tls=digest(certificate)), certificate=certificate)
+
+    lies = [
+        (lambda data: lying(data, seal_key=an_agent().seal_key), "this agent's keys"),
+        (lambda data: lying(data, name="hospital-2"), "this agent's keys"),
+        (lambda data: lying(data, tls=bytes(32)), "another TLS certificate"),
+        (foreign_certificate, "roster's authority"),
+    ]
+    for lie, message in lies:
+        async with Liar(state, lie) as bait:
+            with pytest.raises(TrustError, match=message):
+                await enrol(bait, an_agent())

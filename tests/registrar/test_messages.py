@@ -123,3 +123,15 @@ def test_both_proofs_are_needed(identity, request_bytes):
 def test_hostile_requests_only_ever_raise_peer_errors(data):
     with pytest.raises(DecodeError):
         open_request(data)
+
+
+def test_a_request_of_an_unknown_suite_is_refused(identity, request_bytes):
+    inner = msgspec.structs.replace(decode(EnrolmentRequest, decode(EnrolmentProof, request_bytes).request), suite=2)
+    request = encode(inner)
+    proof = EnrolmentProof(
+        request=request,
+        by_token=token_key(TOKEN.secret).sign(digest_parts("enrolment/by-token", request)),
+        by_agent=identity.sign_bytes(digest_parts("enrolment/by-agent", request)),
+    )
+    with pytest.raises(DecodeError, match="suite 2"):
+        open_request(encode(proof))

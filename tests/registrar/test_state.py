@@ -251,3 +251,12 @@ def test_a_locked_database_says_so(state, layout, monkeypatch):
             other.mint_token("a", url=URL)
         assert time.monotonic() - began < 5
         state._database.execute("ROLLBACK")
+
+
+def test_an_unusable_sealing_key_is_refused(state, monkeypatch):
+    agent = an_agent()
+    token = state.mint_token("hospital-1", url=URL)
+    monkeypatch.setattr(Identity, "seal_key", property(lambda _: b"short"))
+    with pytest.raises(EnrolmentRefused, match="1216 bytes"):
+        ask(state, token, agent)
+    assert state.agents() == []

@@ -16,8 +16,7 @@ To check an old export, give the time at which the document was made: what held 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from sojourn.codec import Kind, Record, decode, digest, header_of
 from sojourn.contracts import (
@@ -28,7 +27,6 @@ from sojourn.contracts import (
     Evaluation,
     Job,
     Order,
-    Phase,
     Plan,
     Publication,
     Role,
@@ -39,95 +37,15 @@ from sojourn.contracts import (
 from sojourn.crypto.checks import check_entry, check_job, check_order, check_plan, check_roster
 from sojourn.crypto.documents import open_signed, verify_signed
 from sojourn.crypto.suite import check_suite
+from sojourn.crypto.verified import Verified, VerifiedBundle, VerifiedOrder, VerifiedSubmission
 from sojourn.errors import DecodeError, Expired, RolledBack, TrustError, UnknownSigner, WrongRecipient
 from sojourn.limits import MAX_BUNDLE_BYTES, MAX_CLOCK_SKEW_MS, MAX_ORDER_LIFETIME_MS, MAX_PROGRAM_BYTES
 
 __all__ = ["TrustedSet", "Verified", "VerifiedBundle", "VerifiedOrder", "VerifiedSubmission"]
 
-T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 GRAPH_PREFIX: Final = "graph/"
-
-
-@dataclass(frozen=True, slots=True)
-class Verified(Generic[T]):
-    """A document whose origin holds.
-
-    Attributes:
-        value: the decoded payload.
-        digest: SHA-256 of `data`: how other documents name this one.
-        signer: entry of who signed it.
-        data: the exact signed bytes, to be stored and passed on as they are.
-    """
-
-    value: T
-    digest: bytes
-    signer: Entry
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedOrder:
-    """An order that this agent may consider: its origin holds and it agrees with the author's job.
-
-    Attributes:
-        order: the order.
-        digest: SHA-256 of the exact signed bytes.
-        data: the exact signed bytes.
-        coordinator: who signed it.
-        job: the author-signed job inside it.
-        author: who signed the job (`job.signer`).
-        phase: the phase of the job that it starts.
-    """
-
-    order: Order
-    digest: bytes
-    data: bytes
-    coordinator: Entry
-    job: Verified[Job]
-    author: Entry
-    phase: Phase
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedBundle:
-    """What an order runs, each piece pinned by the author's job.
-
-    Attributes:
-        program_bytes: the framed program; the machine still has to verify its code.
-        plan: the manifest.
-        plan_digest: SHA-256 of the plan record, as owners pin it.
-        graphs: ONNX files by graph name, as the manifest pins them.
-    """
-
-    program_bytes: bytes
-    plan: Plan
-    plan_digest: bytes
-    graphs: dict[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedSubmission:
-    """What an operator submits to a coordinator. `initial` and `heldout` are raw: check their roots when unpacking.
-
-    Attributes:
-        job: the author-signed job.
-        program: signed agent program; `value` is the framed program.
-        rounds: signed rounds program; `value` is the framed program.
-        plan: signed plan.
-        graphs: ONNX files by graph name.
-        initial: datoms of the initial model, to be checked against `job.value.initial`.
-        heldout: datoms of the held-out data, to be checked against `job.value.heldout`; empty for none.
-    """
-
-    job: Verified[Job]
-    program: Verified[bytes]
-    rounds: Verified[bytes]
-    plan: Verified[Plan]
-    graphs: dict[str, bytes]
-    initial: bytes
-    heldout: bytes
 
 
 class TrustedSet:
