@@ -135,8 +135,6 @@ class Agent:
                 self._link.run(), self._judge_orders(judge), self._work_runs(judge, worker), self._keep_time()
             )
         finally:
-            if self._current is not None:
-                self._current[1].set()
             worker.shutdown(wait=True, cancel_futures=True)
             judge.shutdown(wait=True, cancel_futures=True)
             self._link = None
@@ -239,7 +237,11 @@ class Agent:
         if not self._desk.has_prepared(opened.order):
             await self._bodies.ensure(terms.bundle, self._line)
         await self._bodies.ensure(terms.weights, self._line)
-        answer = await loop.run_in_executor(worker, self._work.work, opened, stop)
+        try:
+            answer = await loop.run_in_executor(worker, self._work.work, opened, stop)
+        except asyncio.CancelledError:
+            stop.set()  # the thread stops at the run's next effect, and seals its state
+            raise
         if answer is None:
             return
         self._answers[order] = answer
