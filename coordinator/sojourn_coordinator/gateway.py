@@ -200,6 +200,9 @@ class Gateway:
             agent: key id.
             order: digest of the signed order.
             envelope: the sealed `OrderPacket`.
+
+        Raises:
+            UsageError: the envelope does not fit a message.
         """
         peer = self._peers.setdefault(agent, _Peer())
         peer.session.deliver(order, envelope)

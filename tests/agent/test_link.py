@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from sojourn.codec import digest
 from sojourn.contracts import BodyRef
 from sojourn.crypto.certificates import Authority, client_context, server_context
 from sojourn.crypto.identity import Identity
-from sojourn.errors import ConfigError, UsageError
+from sojourn.errors import ConfigError, StoreError, UsageError
 from sojourn.limits import INITIAL_CREDIT_BYTES, MAX_FRAME_BYTES
 from sojourn.wire import (
     DATA_BYTES,
@@ -126,18 +127,19 @@ async def running(
     async def play(socket: ServerConnection) -> None:
         if not left:
             return
-        script = left.pop(0)
-        try:
-            hello = decode_message(await socket.recv())
-            assert isinstance(hello, Hello)
-            await socket.send(encode_message(Welcome(WIRE_VERSION, b"c" * 32, hello.nonce, ())))
-            await script(Peer(socket, hello))
-        except Exception as problem:
-            if not done.done():
-                done.set_exception(problem)
-            return
-        if not left and not done.done():
+        played = asyncio.create_task(greet(socket, left.pop(0)))
+        await asyncio.wait({played})
+        error = played.exception()
+        if error is not None and not done.done():
+            done.set_exception(error)
+        elif not left and not done.done():
             done.set_result(None)
+
+    async def greet(socket: ServerConnection, script: Script) -> None:
+        hello = decode_message(await socket.recv())
+        assert isinstance(hello, Hello)
+        await socket.send(encode_message(Welcome(WIRE_VERSION, b"c" * 32, hello.nonce, ())))
+        await script(Peer(socket, hello))
 
     context = server_context(trust.coordinator, trust.authority.certificate)
     async with serve(play, "127.0.0.1", 0, ssl=context, compression=None, max_size=MAX_FRAME_BYTES) as server:
@@ -293,13 +295,14 @@ async def test_a_lease_counts_from_the_question(trust):
 
     async def script(peer: Peer) -> None:
         assert await peer.hear() == Renew(ORDER, 4)
-        await asyncio.sleep(0.3)
+        await peer.silence(0.3)
         await peer.say(Lease(ORDER, 4, 1_000), Lease(BODY, 1, 0))
         await until(lambda: len(handler.log) == 2)
 
     async with running(trust, handler, script) as (link, done):
         await until(lambda: link.connected)
         link.renew(ORDER, 4)
+        link.renew(ORDER, 4)  # one question at a time
         await within(done)
     assert handler.log[0][:3] == ("lease", ORDER, 4)
     assert 300 < handler.log[0][3] <= 700
@@ -389,7 +392,7 @@ async def test_reconnecting_is_fast_and_backs_off(trust):
 
     async with running(trust, Runtime(), cut, cut, cut, cut) as (_, done):
         await within(done)
-    gaps = [later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     assert gaps[0] < 0.3
     assert gaps[2] > 0.09
 
@@ -431,6 +434,30 @@ async def test_a_rejected_answer_from_a_file_closes_the_file(trust, tmp_path):
         await within(done)
         assert link._sources == {}
     assert handler.log == [("rejected", ORDER, "bounds")]
+
+
+@pytest.mark.parametrize("stored", [b"01234", None])
+async def test_a_stored_answer_that_is_short_or_gone_ends_the_run_and_is_named(trust, tmp_path, stored):
+    path = tmp_path / "body"
+    if stored is not None:
+        path.write_bytes(stored)
+
+    context = server_context(trust.coordinator, trust.authority.certificate)
+
+    async def play(socket: ServerConnection) -> None:
+        hello = decode_message(await socket.recv())
+        await socket.send(encode_message(Welcome(WIRE_VERSION, b"c" * 32, hello.nonce, ())))
+        await socket.recv()
+        await socket.send(encode_message(Want(1, 0)))
+        await socket.wait_closed()
+
+    async with serve(play, "127.0.0.1", 0, ssl=context, compression=None) as server:
+        link = trust.link(next(iter(server.sockets)).getsockname()[1], Runtime())
+        link.offer(ORDER, b"packet", BodyRef(BODY, 10, b"", 0), path)
+        with pytest.raises(ExceptionGroup) as caught:
+            await within(link.run())
+    assert isinstance(caught.value.exceptions[0], StoreError)
+    assert str(path) in str(caught.value.exceptions[0])
 
 
 @pytest.mark.parametrize("url", ["ws://host:1", "https://host", "wss://", "host:7443"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sojourn.codec import digest
 from sojourn.errors import UsageError
+from sojourn.limits import MAX_FRAME_BYTES
 from sojourn.wire import events as e
 from sojourn.wire import messages as m
 from sojourn.wire.agent_session import AgentSession
@@ -425,6 +426,10 @@ def test_another_answer_of_the_same_order_is_a_mistake_of_the_caller():
     session.offer(b"o" * 32, b"packet")
     with pytest.raises(UsageError):
         session.offer(b"o" * 32, b"another")
+    with pytest.raises(UsageError):
+        session.offer(b"p" * 32, bytes(MAX_FRAME_BYTES))
+    with pytest.raises(UsageError):
+        CoordinatorSession().deliver(b"p" * 32, bytes(MAX_FRAME_BYTES))
     with pytest.raises(UsageError):
         session.declined(b"o" * 32, "Because the owner said so")
 

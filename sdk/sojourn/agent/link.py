@@ -27,8 +27,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 from sojourn.contracts import BodyRef
 from sojourn.crypto.certificates import peer_digest
-from sojourn.errors import BodyUnavailable, ConfigError, DecodeError, WireViolation
-from sojourn.limits import MAX_FRAME_BYTES, MIB
+from sojourn.errors import BodyUnavailable, ConfigError, DecodeError, StoreError, WireViolation
+from sojourn.limits import MAX_FRAME_BYTES, MAX_HELD_ORDERS, MIB
 from sojourn.wire import WIRE_VERSION, Closed, Committed, Hello, LinkHandler, Rejected
 from sojourn.wire.agent_session import AgentSession
 from sojourn.wire.connection import AgentConnection
@@ -61,19 +61,29 @@ _log = structlog.get_logger("sojourn.link")
 
 
 class _Source:
-    """The bytes of one offered body: in memory, or in a file that is opened when it is first read."""
+    """The bytes of one offered body: in memory, or in a file that is opened when it is first read.
+
+    A file that is gone or shorter than its reference raises `StoreError`, which ends the link: offering it again
+    would not help.
+    """
 
     def __init__(self, source: Path | bytes) -> None:
-        self._memory = memoryview(source) if isinstance(source, bytes) else None
+        self._memory = memoryview(source if isinstance(source, bytes) else b"")
         self._path = source if isinstance(source, Path) else None
         self._file: int | None = None
 
     def read(self, offset: int, size: int) -> bytes | memoryview:
-        if self._memory is not None:
+        if self._path is None:
             return self._memory[offset : offset + size]
-        if self._file is None and self._path is not None:
-            self._file = os.open(self._path, os.O_RDONLY)
-        return b"" if self._file is None else os.pread(self._file, size, offset)
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDONLY)
+            data = os.pread(self._file, size, offset)
+        except OSError as problem:
+            raise StoreError(f"the stored answer {self._path} cannot be read: {problem.strerror}") from None
+        if not data:
+            raise StoreError(f"the stored answer {self._path} ends at {offset} bytes, its reference says more")
+        return data
 
     def close(self) -> None:
         if self._file is not None:
@@ -129,7 +139,7 @@ class AgentLink:
         return self._coordinator is not None
 
     async def run(self) -> None:
-        """Connect, and connect again, until cancelled. An error of the handler ends it."""
+        """Connect, and connect again, until cancelled. An error of the handler, or of a stored answer, ends it."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._dispatch(), name="link-dispatch")
@@ -149,9 +159,12 @@ class AgentLink:
         self._wake.set()
 
     def renew(self, order: bytes, epoch: int) -> None:
-        """Ask for custody again; `on_lease` brings the answer. Without a connection the next greeting brings it."""
-        if self._session.renew(order, epoch):
-            self._asked.setdefault(order, asyncio.get_running_loop().time())
+        """Ask for custody again; `on_lease` brings the answer. Without a connection the next greeting brings it.
+
+        While one question is under way another one is not asked.
+        """
+        if order not in self._asked and self._session.renew(order, epoch):
+            self._asked[order] = asyncio.get_running_loop().time()
             self._wake.set()
 
     def offer(
@@ -208,7 +221,7 @@ class AgentLink:
     async def _keep_connected(self) -> None:
         loop, delay = asyncio.get_running_loop(), _FIRST_DELAY_S
         while True:
-            began, reason = loop.time(), ""
+            began, reason = None, ""
             try:
                 async with connect(
                     self._url,
@@ -228,7 +241,7 @@ class AgentLink:
                 _log.info("coordinator.unreachable", url=self._url, problem=str(problem) or type(problem).__name__)
             if reason in _UNWELCOME:
                 delay = self._longest
-            elif loop.time() - began > self._longest:
+            elif began is not None and loop.time() - began > self._longest:
                 delay = _FIRST_DELAY_S
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             delay = min(delay * 2, self._longest)
@@ -242,7 +255,8 @@ class AgentLink:
         parts = self._handler.hello()
         self._asked.clear()
         self._hello_at = asyncio.get_running_loop().time()
-        hello = Hello(WIRE_VERSION, parts.entry, parts.roster_version, parts.held, os.urandom(16))
+        held = parts.held[:MAX_HELD_ORDERS]
+        hello = Hello(WIRE_VERSION, parts.entry, parts.roster_version, held, os.urandom(16))
         connection = self._session.connect(hello)
         reader = asyncio.create_task(self._read(socket, connection), name="link-read")
         writer = asyncio.create_task(self._write(socket, connection), name="link-write")

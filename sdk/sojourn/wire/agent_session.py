@@ -44,6 +44,7 @@ from sojourn.wire.messages import (
     Roster,
     Welcome,
     check_code,
+    check_sealed,
 )
 
 __all__ = ["AgentSession"]
@@ -189,13 +190,14 @@ class AgentSession:
 
         Raises:
             UsageError: the same order with another packet or body: sealed answers are stored and sent as they are.
+                Or a packet that does not fit a message.
         """
         present = self._offers.get(order)
         if present is not None:
             if (present.packet, present.body, present.length) != (packet, body, length):
                 raise UsageError("this order has another answer on offer; offer the stored one again, as it is")
             return
-        self._offers[order] = _Offering(order, packet, body, length)
+        self._offers[order] = _Offering(order, check_sealed(packet), body, length)
         self._open_waiting()
 
     def order_on(self, channel: int) -> bytes:

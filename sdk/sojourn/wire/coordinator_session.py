@@ -41,6 +41,7 @@ from sojourn.wire.messages import (
     Offer,
     Renew,
     Verdict,
+    check_sealed,
 )
 
 __all__ = ["CoordinatorSession"]
@@ -132,8 +133,12 @@ class CoordinatorSession:
     # Orders.
 
     def deliver(self, order: bytes, envelope: bytes) -> None:
-        """Deliver an order until it is answered; delivering a pending one again changes nothing."""
-        self._pending.setdefault(order, envelope)
+        """Deliver an order until it is answered; delivering a pending one again changes nothing.
+
+        Raises:
+            UsageError: the envelope does not fit a message.
+        """
+        self._pending.setdefault(order, check_sealed(envelope))
         self._deliver_waiting()
 
     def withdraw(self, order: bytes) -> None:

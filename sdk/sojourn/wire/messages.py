@@ -48,6 +48,7 @@ __all__ = [
     "Want",
     "Welcome",
     "check_code",
+    "check_sealed",
     "decode_message",
     "encode_data",
     "encode_message",
@@ -56,12 +57,13 @@ __all__ = [
 WIRE_VERSION: Final = 1
 DATA_BYTES: Final = 256 * KIB  # payload of one Data message; larger ones are slower (FACTS: websockets 17)
 
+_SEALED_BYTES: Final = MAX_FRAME_BYTES - 64 * KIB  # leaves room for the other fields
 _CODE: Final = r"\A[a-z0-9_\-]{1,64}\Z"  # public, and safe in a log line
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Document = Annotated[bytes, msgspec.Meta(max_length=MAX_DOCUMENT_BYTES)]
-Sealed = Annotated[bytes, msgspec.Meta(max_length=MAX_FRAME_BYTES - 64 * KIB)]  # leaves room for the other fields
+Sealed = Annotated[bytes, msgspec.Meta(max_length=_SEALED_BYTES)]
 Channel = Annotated[int, msgspec.Meta(ge=1, le=(1 << 53))]
 Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_BODY_BYTES)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53))]
@@ -280,6 +282,17 @@ def check_code(code: str) -> str:
     if re.match(_CODE, code) is None:
         raise UsageError(f"{code!r} is no public code; write 1 to 64 of a-z, 0-9, _ and -")
     return code
+
+
+def check_sealed(data: bytes) -> bytes:
+    """`data` as it stands, when it fits a message as an envelope or a packet.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if len(data) > _SEALED_BYTES:
+        raise UsageError(f"a sealed document of {len(data)} bytes; {_SEALED_BYTES} fit a message, put more into a body")
+    return data
 
 
 def encode_message(message: Message) -> bytes:
