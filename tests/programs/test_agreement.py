@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from sojourn.vm import Done, Failed, Machine, compile_source, verify
 
 HERE = Path(__file__).parent

@@ -1,0 +1,192 @@
+"""The compiler: what it refuses, where, why, and what it says to write instead."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+from sojourn.errors import ProgramRefused
+from sojourn.vm import Done, compile_source, disassemble, verify
+from sojourn.vm.compiler.refusals import NAMES, SYNTAX
+
+MAIN = "@continuation\ndef main(a, b):\n    "
+
+# source of the body, column, a part of why, a part of what to write instead
+BODIES = [
+    ("try:\n        a = 1\n    except ValueError:\n        pass", 5, "try is not in this version", "write an if"),
+    ("with a:\n        pass", 5, "with is not in this language", "write plain calls"),
+    ("x = [i for i in a]", 9, "comprehensions are not", "write a for loop that appends"),
+    ("x = {i: 1 for i in a}", 9, "comprehensions are not", "write a for loop that fills a dict"),
+    ("x = {i for i in a}", 9, "comprehensions are not", "write a for loop"),
+    ("x = sum(i for i in a)", 12, "generator expressions are not", "write a for loop"),
+    ("x = lambda: 1", 9, "lambda is not", "write a function at the top of the file"),
+    ("def inner():\n        pass", 5, "a function inside of a function", "top of the file"),
+    ("class A:\n        pass", 5, "classes are not", "write functions"),
+    ("x = {1, 2}", 9, "sets are not", "write a dict"),
+    ("global x", 5, "global is not", "as an argument"),
+    ("import os", 5, "imports are not", "from sojourn.program import"),
+    ("from os import path", 5, "imports are not", "from sojourn.program import"),
+    ("yield a", 5, "generators are not", "into a list"),
+    ("x = (y := 1)", 10, "assignment inside of an expression", "on its own line"),
+    ("match a:\n        case 1:\n            pass", 5, "match is not", "write if and elif"),
+    ("x = a @ b", 9, "@ is not", "gpu.run"),
+    ("x = a is b", 9, "is compares identity", "write =="),
+    ("x = a is None is b", 9, "is compares identity", "write =="),
+    ("x, *y = a", 8, "* is not", "one by one"),
+    ("x = [*a]", 10, "* is not", "one by one"),
+    ("x = {**a}", 12, "** is not", "d.update(other)"),
+    ("x = main(*a)", 14, "* in a call", "one by one"),
+    ("x = main(**a)", 16, "** in a call", "one by one"),
+    ("x = main(1)", 9, "main() lacks the argument 'b'", "write main(a, b)"),
+    ("x = main(1, 2, 3)", 9, "takes 2 arguments, 3 are given", "write main(a, b)"),
+    ("x = main(1, 2, c=3)", 9, "no parameter 'c'", "write main(a, b)"),
+    ("x = main(1, a=3)", 9, "given 'a' twice", "write main(a, b)"),
+    ("x = main", 9, "the function main is no value", "main(...)"),
+    ("x = len", 9, "len is no value here", "len(...)"),
+    ("x = gpu", 9, "gpu is a namespace of effects", "gpu.x(...)"),
+    ("x = gpu.run", 9, "gpu.run is no value", "gpu.run(...)"),
+    ("x = gpu.walk('g')", 9, "there is no effect gpu.walk", "gpu.run"),
+    ("x = gpu.run()", 9, "gpu.run() lacks 'name'", "gpu.run(name, **inputs)"),
+    ("release.mean(a, of='x', name='n', low=0.0)", 5, "lacks 'high'", "release.mean(box, of, name, low, high)"),
+    ("release.mean(a, 'x', 'n', 0.0, 1.0, 2.0)", 5, "takes 5 positional arguments, 6", "release.mean("),
+    ("release.count(a, box=a, of='n', name='n', high=1)", 5, "given 'box' twice", "release.count("),
+    ("log.note(text='x', level=3)", 5, "no parameter 'level'", "log.note(text)"),
+    ("private(1, fuel=1, memory=1)", 13, "a function of this file by its name", "private(f, argument"),
+    ("private()", 5, "a function of this file by its name", "private(f, argument"),
+    ("private(main, a, b)", 5, "and fuel= and memory=", "private(main, a, b, fuel=..., memory=...)"),
+    ("private(main, a, b, fuel=1, memory=1, time=1)", 5, "by position", "private(main, a, b, fuel="),
+    ("private(main, a, fuel=1, memory=1)", 5, "lacks the argument 'b'", "private(main, a, b, fuel="),
+    ("print(a)", 5, "print() is not", "log.note(text)"),
+    ("x = eval('1')", 9, "eval() is not", "write"),
+    ("x = open('f')", 9, "open() is not", "stream.open"),
+    ("x = isinstance(a, int)", 9, "isinstance() is not", "write"),
+    ("x = missing(1)", 9, "no function has the name missing", "this file's (main)"),
+    ("x = missing", 9, "nothing here has the name missing", "NAME = literal"),
+    ("x = ValueError('x')", 9, "only to raise it", "write raise ValueError"),
+    ("x = a.sort()", 9, "there is no method sort", "write one of append"),
+    ("x = a.__class__()", 9, "there is no method __class__", "write one of append"),
+    ("x = a()()", 9, "only a name is called", "top of the file"),
+    ("x = a(1)", 9, "a is a variable and no function", "name of a function"),
+    ("model = a\n    model.publish(a, round=1)", 5, "hides the effects of that name", "another name for the variable"),
+    ("x = len()", 9, "len() takes 1 arguments, 0", "write 1 arguments"),
+    ("x = len(a, b)", 9, "len() takes 1 arguments, 2", "write 1 arguments"),
+    ("x = sorted(a, key=b)", 9, "has no keyword 'key'", "by position"),
+    ("x = a.get()", 9, "the method get() takes 1 to 2", "write 1 to 2"),
+    ("a.x = 1", 5, "records do not change", "an item of a dict"),
+    ("a[1:2] = b", 5, "a slice is not assigned to", "new list"),
+    ("a[1:2] += b", 5, "a slice is not assigned to", "new list"),
+    ("a.x += 1", 5, "records do not change", "an item of a dict"),
+    ("del a", 9, "del takes an item", "name = None"),
+    ("raise", 5, "raise takes one exception", "raise ValueError(text)"),
+    ("raise ValueError('x') from a", 5, "raise takes one exception", "raise ValueError(text)"),
+    ("raise a", 11, "builtin exception by its name", "raise ValueError(text)"),
+    ("raise SystemExit(1)", 11, "builtin exception by its name", "or one of Exception"),
+    ("raise QuorumMissed('x')", 11, "builtin exception by its name", "raise ValueError(text)"),
+    ("x = 1j", 9, "1j is not a value", "ints and floats"),
+    ("x = ...", 9, "... is not a value", "ints and floats"),
+    ("x = '\\ud800'", 9, "lone surrogate", "UTF-8"),
+    ("x = f'{a:{b}}'", None, "a format that is computed", "write the format out"),
+    ("x = f'{a:n}'", None, "format 'n' is not", "width"),
+    ("x = f'{a:>9999}'", None, "asks for more than 1000", "width"),
+    ("x = f'{a!a}'", None, "conversion !a", "!r or !s"),
+    ("async for x in a:\n        pass", 5, "async for is not", "effects wait by themselves"),
+    ("return await a", 12, "await is not", "effects wait by themselves"),
+]
+
+
+@pytest.mark.parametrize(("body", "column", "why", "instead"), BODIES)
+def test_refused_in_a_function(body: str, column: int | None, why: str, instead: str) -> None:
+    with pytest.raises(ProgramRefused) as refusal:
+        compile_source(MAIN + body + "\n", "program.py")
+    problem = refusal.value
+    assert why in problem.why
+    assert instead in problem.instead
+    assert problem.line == 3 + (body.count("\n") if "hides" in why else 0)
+    assert column is None or problem.column == column
+    assert str(problem) == f"program.py:{problem.line}:{problem.column}: {problem.why}; {problem.instead}"
+    assert problem.instead.startswith("write ")
+
+
+MODULES = [
+    ("import os\n" + MAIN + "pass\n", 1, "importing os", "write only: from sojourn.program"),
+    ("from sojourn import vm\n" + MAIN + "pass\n", 1, "importing sojourn", "write only: from sojourn.program"),
+    ("from .program import gpu\n" + MAIN + "pass\n", 1, "importing program", "write only"),
+    ("from sojourn.program import gpu as g\n" + MAIN + "pass\n", 1, "import ... as", "write import gpu"),
+    ("from sojourn.program import os\n" + MAIN + "pass\n", 1, "has no os", "write some of continuation"),
+    ("from sojourn.program import *\n" + MAIN + "pass\n", 1, "has no *", "write some of"),
+    ("from __future__ import annotations\n" + MAIN + "pass\n", 1, "importing __future__", "write only"),
+    ("x = [1]\n" + MAIN + "pass\n", 1, "x is not a literal", "inside of a function"),
+    ("x = y = 1\n" + MAIN + "pass\n", 1, "outside of functions", "inside of a function"),
+    ("for x in (1,):\n    pass\n" + MAIN + "pass\n", 1, "outside of functions", "inside of a function"),
+    ("class A:\n    pass\n" + MAIN + "pass\n", 1, "classes", "write functions"),
+    ("async def f():\n    pass\n" + MAIN + "pass\n", 1, "async def", "effects wait by themselves"),
+    ("def f():\n    pass\n\ndef f():\n    pass\n" + MAIN + "pass\n", 4, "f is defined twice", "another name"),
+    ("def gpu():\n    pass\n" + MAIN + "pass\n", 1, "gpu is a name of the language", "another name"),
+    ("private = 1\n" + MAIN + "pass\n", 1, "private is a name of the language", "another name"),
+    ("@cache\ndef f():\n    pass\n" + MAIN + "pass\n", 1, "a decorator", "@continuation, once"),
+    ("@continuation()\ndef f():\n    pass\n", 1, "a decorator", "@continuation, once"),
+    ("def f(*a):\n    pass\n" + MAIN + "pass\n", 1, "the parameter a", "by its name"),
+    ("def f(**a):\n    pass\n" + MAIN + "pass\n", 1, "the parameter a", "by its name"),
+    ("def f(*, a):\n    pass\n" + MAIN + "pass\n", 1, "the parameter a", "by its name"),
+    ("def f(a, /):\n    pass\n" + MAIN + "pass\n", 1, "the parameter a", "by its name"),
+    ("def f(a=[]):\n    pass\n" + MAIN + "pass\n", 1, "a default", "None as the default"),
+    ("def f(a=(1, 2)):\n    pass\n" + MAIN + "pass\n", 1, "a default", "None as the default"),
+    ("def f():\n    pass\n", 1, "no entry", "@continuation above a function"),
+    ("", 1, "no entry", "@continuation above a function"),
+    ("def f(:\n", 1, "not Python", "valid Python"),
+    ("x = '\0'", 1, "not Python", "valid Python"),
+    ("x = " + "(" * 500 + ")" * 500, 1, "not Python", "valid Python"),
+    (MAIN + "x = " + "-" * 3000 + "a\n", 1, "nested too deep", "simpler expressions"),
+    (MAIN + "x = " + "+".join(["a"] * 3000) + "\n", 1, "nested too deep", "simpler expressions"),
+    (MAIN + "x = [" + "1, " * 2000 + "]\n", 1, "too large", "simpler expressions"),
+    ("# " + "x" * 2**20 + "\n" + MAIN + "pass\n", 1, "more than 1048576 bytes", "a shorter program"),
+]
+
+
+@pytest.mark.parametrize(("source", "line", "why", "instead"), MODULES)
+def test_refused_in_a_module(source: str, line: int, why: str, instead: str) -> None:
+    with pytest.raises(ProgramRefused) as refusal:
+        compile_source(source, "program.py")
+    assert refusal.value.line == line
+    assert why in refusal.value.why
+    assert instead in refusal.value.instead
+
+
+def test_every_refusal_says_what_to_write() -> None:
+    assert all(instead.startswith("write ") for _, instead in SYNTAX.values())
+    assert all(instead.startswith("write ") for instead in NAMES.values())
+    assert {ast.Try, ast.Lambda, ast.ListComp, ast.With, ast.ClassDef} <= SYNTAX.keys()
+
+
+def test_import_of_names_is_accepted_and_ignored(kit: Any) -> None:
+    plain = compile_source(kit.HOSPITAL, "a.py")
+    names = "continuation, fleet, gpu, log, model, private, release, stream, tensor, updates"
+    moved = compile_source(f"from sojourn.program import {names}" + kit.HOSPITAL, "b.py")
+    assert moved == plain
+    assert moved.digest == plain.digest
+
+
+def test_identity_is_the_code_and_its_lines_alone(kit: Any) -> None:
+    commented = kit.HOSPITAL.replace("a = order.args", "a = order.args  # arguments")
+    assert compile_source(commented, "x.py").digest == compile_source(kit.HOSPITAL, "y.py").digest
+    other = kit.HOSPITAL.replace("high=10.0", "high=11.0")
+    assert compile_source(other, "x.py").digest != compile_source(kit.HOSPITAL, "x.py").digest
+
+
+def test_constants_that_are_equal_stay_apart(kit: Any) -> None:
+    source = "@continuation\ndef main():\n    return [1, True, 1.0, 0.0, -0.0, 0, False, '', b'', 10**20, -1]\n"
+    done = kit.evaluate(source)
+    assert isinstance(done, Done)
+    assert repr(done.value) == f"[1, True, 1.0, 0.0, -0.0, 0, False, '', b'', {10**20}, -1]"
+    big = "@continuation\ndef main():\n    return [9223372036854775807, 9223372036854775808, -9223372036854775809]\n"
+    assert kit.evaluate(big).value == [2**63 - 1, 2**63, -(2**63) - 1]
+
+
+def test_disassembly_names_everything(kit: Any) -> None:
+    text = disassemble(compile_source(kit.HOSPITAL, "a.py"))
+    for part in ("function 1 hospital(order) entry", "EFFECT                stream.batch (., ., .)", "IS_NONE",
+                 "PRIVATE               train (., ., ., ., fuel=, memory=)", "ATTRIBUTE             weights",
+                 "NEXT                  .1 -> ", "CONST                 'patients'"):  # fmt: skip
+        assert part in text
+    assert len(text.splitlines()) > len(verify(compile_source(kit.HOSPITAL, "a.py").encode()).codes[0].instructions)
