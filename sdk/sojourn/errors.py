@@ -32,6 +32,7 @@ __all__ = [
     "ProgramInvalid",
     "ProgramRefused",
     "ProtocolError",
+    "ProvenanceBroken",
     "QuorumMissed",
     "Refusal",
     "ReleaseConflict",
@@ -258,6 +259,20 @@ class BodyUnavailable(PeerError):
     """The coordinator has no body of this identity and length (any more); the order that names it cannot run."""
 
     code = "body_unavailable"
+
+
+class ProvenanceBroken(PeerError):
+    """An item of a provenance export does not hold.
+
+    Attributes:
+        item: name of the item inside the export, or of the file beside it.
+    """
+
+    code = "provenance_broken"
+
+    def __init__(self, item: str, why: str) -> None:
+        self.item = item
+        super().__init__(f"{item}: {why}")
 
 
 class ContributionRefused(PeerError):

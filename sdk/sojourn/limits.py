@@ -20,6 +20,10 @@ MAX_BODY_BYTES: Final = 64 * 1024 * MIB
 MAX_ENVELOPE_BYTES: Final = MAX_DOCUMENT_BYTES + 16 * KIB  # a sealed document; fits one frame
 MAX_BUNDLE_GRAPHS: Final = 64  # of one plan
 
+# Provenance exports, bytes.
+MAX_EXPORT_DIRECTORY_BYTES: Final = 64 * MIB  # of the zip's central directory, some 400 000 items
+MAX_LEDGER_BYTES: Final = 1024 * MIB  # of one job's ledger.jsonl
+
 # Sealing, bytes of plaintext per AEAD chunk (DESIGN.md section 7).
 SEAL_CHUNK_BYTES: Final = 256 * KIB
 MAX_SEAL_CHUNK_BYTES: Final = 1 * MIB

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     DATASET = 0x030C
     CLOSURE = 0x030D
     ORDER_PACKET = 0x030E
+    LEDGER_HEAD = 0x030F
     # protection
     ENVELOPE = 0x0401
     ENROLMENT_TOKEN = 0x0402

@@ -7,6 +7,7 @@ sign which is decided in `sojourn.crypto.trust`; what may run is decided in `soj
 from sojourn.contracts.answers import Answer, AnswerPacket, Closure, Evaluation, Publication, Released
 from sojourn.contracts.identities import Entry, Role, Roster, Signed, key_id
 from sojourn.contracts.jobs import Bundle, Graph, Job, Phase, Plan, Port, ReleaseSpec, Scalar, StateTensor, UpdateSpec
+from sojourn.contracts.ledger import LedgerEntry, LedgerHead, entry_line, verify_chain
 from sojourn.contracts.orders import BodyRef, Order, OrderPacket
 from sojourn.contracts.runs import Occurrence, child_run, root_run
 from sojourn.contracts.suites import SUITE_1
@@ -22,6 +23,8 @@ __all__ = [
     "Evaluation",
     "Graph",
     "Job",
+    "LedgerEntry",
+    "LedgerHead",
     "Occurrence",
     "Order",
     "OrderPacket",
@@ -38,6 +41,8 @@ __all__ = [
     "StateTensor",
     "UpdateSpec",
     "child_run",
+    "entry_line",
     "key_id",
     "root_run",
+    "verify_chain",
 ]

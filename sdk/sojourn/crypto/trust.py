@@ -26,6 +26,7 @@ from sojourn.contracts import (
     Entry,
     Evaluation,
     Job,
+    LedgerHead,
     Order,
     Plan,
     Publication,
@@ -270,6 +271,10 @@ class TrustedSet:
     def verify_evaluation(self, data: bytes) -> Verified[Evaluation]:
         """Verify a coordinator's evaluation, by the set's time."""
         return self._record(data, Evaluation, "evaluation")
+
+    def verify_ledger_head(self, data: bytes) -> Verified[LedgerHead]:
+        """Verify a coordinator's statement of where a job's ledger stands, by the set's time."""
+        return self._record(data, LedgerHead, "ledger's head")
 
     # What agents sign
 
