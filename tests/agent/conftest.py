@@ -452,7 +452,9 @@ class Bench:
         return self.agent._work.work(opened, stop or threading.Event())
 
     def answer(self, minted: Minted, opened: Any, ready: Any) -> OpenAnswer:
-        sealed = AgentPaths(self.folder).outgoing(minted.digest).read_bytes() if ready.body else b""
+        sealed = b""
+        if ready.body is not None:
+            sealed = ready.source if isinstance(ready.source, bytes) else ready.source.read_bytes()
         return self.federation.open_answer(self.entry, ready.packet, sealed, minted)
 
     def done(self, minted: Minted) -> OpenAnswer:

@@ -78,7 +78,7 @@ def test_life_of_an_order(path):
     digest = row().digest
     db.count(digest, effects=5, resumed=3, recomputed=1, restarts=1)
     db.count(digest, effects=4, resumed=1)
-    assert db.answered(digest, b"packet", (b"i" * 32, 99), ("done", "", 0), 12)
+    assert db.answered(digest, b"packet", (b"i" * 32, 99, b""), ("done", "", 0), 12)
     held = db.order(digest)
     assert (held.state, held.packet, held.body, held.body_length, held.effects) == (
         "answered", b"packet", b"i" * 32, 99, 12,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sojourn.agent.journal import Journal
+from sojourn.agent.journal import Journal, JournalShelf
 from sojourn.agent.records import (
     Begin,
     BodyRefAt,
@@ -35,15 +35,21 @@ def sealed(effects: int = 0, *objects: SealedObject) -> Sealed:
     return Sealed(b"snapshot %d" % effects, objects, effects)
 
 
+def opened(folder: Path, begin: Begin = BEGIN) -> Journal:
+    journal = Journal(folder)
+    journal.start(begin)
+    return journal
+
+
 def begun(folder: Path) -> Journal:
-    journal = Journal.open(folder, BEGIN)
+    journal = opened(folder)
     assert journal.recovered is None
     journal.seal(sealed(), iter(()), [])
     return journal
 
 
 def test_a_new_journal_has_nothing_to_go_on_from(tmp_path):
-    journal = Journal.open(tmp_path / "run", BEGIN)
+    journal = opened(tmp_path / "run")
     assert journal.recovered is None
     with pytest.raises(StoreError, match="not begun"):
         journal.sync()
@@ -57,7 +63,7 @@ def test_recovery_gives_the_latest_snapshot_and_what_is_behind_it(tmp_path):
     journal.effect(read, sync=True)
     journal.effect(pure(3), sync=False)
     journal.close()
-    found = Journal.open(tmp_path / "run", BEGIN).recovered
+    found = opened(tmp_path / "run").recovered
     assert found is not None
     assert found.sealed == sealed(1)
     assert found.tail == {Occurrence(RUN, 2): read, Occurrence(RUN, 3): pure(3)}
@@ -74,7 +80,7 @@ def test_a_killed_process_loses_no_appended_record(tmp_path):
     copy.mkdir()
     for file in data.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
-    found = Journal.open(tmp_path / "copy", BEGIN).recovered
+    found = opened(tmp_path / "copy").recovered
     assert found is not None
     assert list(found.tail) == [Occurrence(RUN, 1)]
     journal.close()
@@ -92,7 +98,7 @@ def test_a_torn_tail_is_dropped_and_the_rest_kept(tmp_path, lost):
         data = file.read_bytes()
         is_segment = len(data) > 200 and file.name not in {"meta", "mark", "lock"}
         (copy / generation.name / file.name).write_bytes(data[:-lost] if is_segment else data)
-    found = Journal.open(copy, BEGIN).recovered
+    found = opened(copy).recovered
     assert found is not None
     assert list(found.tail) == [Occurrence(RUN, 1)]
     journal.close()
@@ -108,7 +114,7 @@ def test_rot_before_the_end_is_named_and_not_skipped(tmp_path):
     data[len(data) // 2] ^= 1
     segment.write_bytes(bytes(data))
     with pytest.raises(LogCorrupt):
-        Journal.open(tmp_path / "run", BEGIN)
+        opened(tmp_path / "run")
 
 
 def test_bodies_come_back_and_are_written_once(tmp_path):
@@ -118,7 +124,7 @@ def test_bodies_come_back_and_are_written_once(tmp_path):
     assert handle in journal.sealed_bodies
     assert journal.body(handle) == big
     journal.close()
-    again = Journal.open(tmp_path / "run", BEGIN)
+    again = opened(tmp_path / "run")
     assert again.body(handle) == big
     with pytest.raises(StoreError, match="lacks a tensor body"):
         again.body(b"x" * 32)
@@ -134,7 +140,7 @@ def test_a_long_run_does_not_grow_its_journal_without_bound(tmp_path):
     assert rotated
     assert len(list((tmp_path / "run").glob("journal-*"))) == 1
     journal.close()
-    again = Journal.open(tmp_path / "run", BEGIN)
+    again = opened(tmp_path / "run")
     assert again.recovered is not None
     assert again.recovered.sealed == sealed(3)
     assert list(again.recovered.tail) == [Occurrence(RUN, 3)]
@@ -144,12 +150,12 @@ def test_an_unfinished_generation_gives_way_to_the_one_before(tmp_path):
     journal = begun(tmp_path / "run")
     journal.effect(pure(1), sync=True)
     journal.close()
-    other = Journal.open(tmp_path / "other", BEGIN)
+    other = opened(tmp_path / "other")
     other.seal(sealed(5), iter(()), [])
     other.close()
     # A second generation whose creation was cut short: a log without a snapshot.
     LogStream.create(tmp_path / "run" / "journal-000002", LogSpec("journal")).close()
-    again = Journal.open(tmp_path / "run", BEGIN)
+    again = opened(tmp_path / "run")
     assert again.recovered is not None
     assert again.recovered.sealed == sealed(0)
     assert list(again.recovered.tail) == [Occurrence(RUN, 1)]
@@ -158,28 +164,46 @@ def test_an_unfinished_generation_gives_way_to_the_one_before(tmp_path):
 def test_a_journal_of_another_order_is_not_gone_on_from(tmp_path):
     begun(tmp_path / "run").close()
     other = Begin(b"n" * 32, RUN, 2, b"p" * 32)
-    journal = Journal.open(tmp_path / "run", other)
+    journal = opened(tmp_path / "run", other)
     assert journal.recovered is None
     journal.seal(sealed(9), iter(()), [])
     journal.close()
-    assert Journal.open(tmp_path / "run", other).recovered.sealed == sealed(9)
+    assert opened(tmp_path / "run", other).recovered.sealed == sealed(9)
 
 
-def test_a_retired_log_serves_the_next_run(tmp_path):
-    journal = begun(tmp_path / "run")
-    journal.effect(pure(1), sync=False)
-    journal.end(End("done", "", 0))
-    journal.retire(tmp_path / "spare")
-    assert not (tmp_path / "run").exists()
+def test_a_retired_journal_serves_the_next_run(tmp_path):
+    shelf = JournalShelf(tmp_path)
+    first = shelf.take(BEGIN, {BEGIN.order})
+    first.seal(sealed(), iter(()), [])
+    first.effect(pure(1), sync=False)
+    first.end(End("done", "", 0))
+    shelf.retire(first)
     second = Begin(b"2" * 32, b"s" * 32, 1, b"p" * 32)
-    journal = Journal.open(tmp_path / "next", second, tmp_path / "spare")
-    assert journal.recovered is None
-    journal.seal(sealed(3), iter(()), [])
-    journal.close()
-    found = Journal.open(tmp_path / "next", second).recovered
-    assert found is not None
-    assert (found.sealed, found.tail, found.end) == (sealed(3), {}, None)
-    assert not (tmp_path / "spare").exists()
+    assert shelf.take(second, {second.order}) is first
+    assert first.recovered is None
+    first.seal(sealed(3), iter(()), [])
+    shelf.keep(first)
+    shelf.close()
+    again = JournalShelf(tmp_path).take(second, {second.order}).recovered
+    assert again is not None
+    assert (again.sealed, again.tail, again.end) == (sealed(3), {}, None)
+
+
+def test_the_shelf_finds_the_journals_of_held_orders_and_uses_only_others(tmp_path):
+    shelf = JournalShelf(tmp_path)
+    begins = [Begin(bytes([n]) * 32, bytes([n]) * 32, 1, b"p" * 32) for n in range(3)]
+    taken = [shelf.take(begin, {begin.order for begin in begins}) for begin in begins]
+    for journal in taken:
+        journal.seal(sealed(), iter(()), [])
+        shelf.keep(journal)
+    shelf.close()
+    after = JournalShelf(tmp_path)
+    held = {begins[0].order, begins[2].order, b"n" * 32}
+    new = after.take(Begin(b"n" * 32, b"n" * 32, 1, b"p" * 32), held)
+    assert new.recovered is None
+    assert after.take(begins[2], held).recovered is not None
+    assert after.take(begins[0], held).recovered is not None
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3, "the ended run's journal was used on"
 
 
 def test_the_end_is_found(tmp_path):
@@ -187,7 +211,7 @@ def test_the_end_is_found(tmp_path):
     journal.effect(Commit(RUN, 1, "release.count", b"a" * 32, None), sync=False)
     journal.end(End("failed", "ValueError", 12))
     journal.close()
-    assert Journal.open(tmp_path / "run", BEGIN).recovered.end == End("failed", "ValueError", 12)
+    assert opened(tmp_path / "run").recovered.end == End("failed", "ValueError", 12)
 
 
 def test_records_are_framed_and_strict():

@@ -279,7 +279,7 @@ async def test_a_run_goes_on_after_a_stop_in_its_middle(line, federation, folder
     minted = coordinator.add(federation.mint(agent_entry, job_args={"epochs": 60, "fuel": 5_000_000}))
     async with serving(folder, gateway):
         gateway.deliver(agent_entry.key, minted.digest, minted.envelope)
-        journal = folder / "runs" / minted.order.run.hex()
+        journal = folder / "runs"
         async with asyncio.timeout(10):
             while sum(path.stat().st_size for path in journal.rglob("*") if path.is_file()) < 20_000:
                 await asyncio.sleep(0.001)
@@ -301,6 +301,17 @@ async def test_a_body_that_is_not_there_ends_the_order_not_the_agent(line, feder
         gateway.deliver(agent_entry.key, fine.digest, fine.envelope)
         await coordinator.until(lambda: coordinator.answers)
         assert ("declined", missing.digest, "body_unavailable") in coordinator.told
+
+
+async def test_weights_that_are_gone_are_answered_for(line, federation, folder, agent_entry):
+    coordinator, gateway = line
+    minted = coordinator.add(federation.mint(agent_entry))
+    del coordinator.bodies[minted.order.weights.id]
+    async with serving(folder, gateway):
+        gateway.deliver(agent_entry.key, minted.digest, minted.envelope)
+        await coordinator.until(lambda: coordinator.answers)
+    answer = coordinator.opened(agent_entry).answer
+    assert (answer.outcome, answer.code) == ("refused", "body_unavailable")
 
 
 async def test_weights_that_were_altered_are_refused(line, federation, folder, agent_entry):

@@ -16,7 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sojourn.agent.database import AgentDatabase, OrderRow
 from sojourn.agent.objects import Tensors
@@ -33,9 +33,11 @@ from sojourn.crypto import (
     peek_envelope,
 )
 from sojourn.errors import Replayed, TrustError
-from sojourn.interpreters import Interpreter, PlanHandle
 from sojourn.privacy import Admission, OwnerPolicy, decide
 from sojourn.vm import VerifiedProgram, verify
+
+if TYPE_CHECKING:  # the runtime behind it is heavy; an agent that never gets an order never loads it
+    from sojourn.interpreters import Interpreter, PlanHandle
 
 __all__ = ["AdmissionDesk", "OpenedOrder", "Prepared"]
 

@@ -9,7 +9,9 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -47,16 +49,22 @@ class BodyStore:
         return self._folder / ref.id.hex()
 
     async def ensure(self, ref: BodyRef, fetcher: BodyFetcher) -> None:
-        """Fetch a body unless it is here in full length; its content is judged when it is opened."""
-        target = self.path(ref)
-        with contextlib.suppress(FileNotFoundError):
-            if target.stat().st_size == ref.length:
-                return
-        beside = target.with_suffix(".part")
-        with beside.open("wb") as file:
+        """Fetch a body unless it is here whole."""
+        if await asyncio.to_thread(self._has, ref):
+            return
+        with self.path(ref).open("wb") as file:
             async for chunk in fetcher.fetch(ref.id, ref.length):
                 file.write(chunk)
-        beside.replace(target)
+
+    def _has(self, ref: BodyRef) -> bool:
+        """Whether the file is here and whole; what a crash or a cut left of one is not."""
+        try:
+            if self.path(ref).stat().st_size != ref.length:
+                return False
+            with self.path(ref).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == ref.id
+        except FileNotFoundError:
+            return False
 
     def read(self, ref: BodyRef, key: bytes) -> bytes:
         """The plain bytes of a fetched body.

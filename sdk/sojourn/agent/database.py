@@ -2,7 +2,7 @@
 
 Rules:
 
-* Every method is one transaction, durable when it returns.
+* Every method is one transaction, durable when it returns, but for `finish`, which says why.
 * An order is *held* from acceptance until its answer is committed, closed or rejected; while it is held its sealed
   envelope, and later its sealed answer, are kept as they are.
 * A seen order is remembered until it expires by the highest time ever seen; that time only grows. So does the highest
@@ -43,14 +43,14 @@ CREATE TABLE IF NOT EXISTS orders (
     state TEXT NOT NULL, outcome TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '',
     line INTEGER NOT NULL DEFAULT 0, effects INTEGER NOT NULL DEFAULT 0, resumed INTEGER NOT NULL DEFAULT 0,
     recomputed INTEGER NOT NULL DEFAULT 0, restarts INTEGER NOT NULL DEFAULT 0, packet BLOB, body BLOB,
-    body_length INTEGER NOT NULL DEFAULT 0, finished_ms INTEGER NOT NULL DEFAULT 0
+    body_length INTEGER NOT NULL DEFAULT 0, sealed BLOB, finished_ms INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS orders_state ON orders (state);
 CREATE INDEX IF NOT EXISTS orders_run ON orders (run);
 """
 _COLUMNS: Final = (
     "digest, run, epoch, job, coordinator, phase, round, weights, bundle, envelope, accepted_ms, expires_ms, state, "
-    "outcome, code, line, effects, resumed, recomputed, restarts, packet, body, body_length, finished_ms"
+    "outcome, code, line, effects, resumed, recomputed, restarts, packet, body, body_length, sealed, finished_ms"
 )
 
 
@@ -81,6 +81,7 @@ class OrderRow:
     packet: bytes | None = None
     body: bytes | None = None
     body_length: int = 0
+    sealed: bytes | None = None  # the sealed body, unless it lies in the outbox
     finished_ms: int = 0
 
     def __repr__(self) -> str:
@@ -111,14 +112,14 @@ class AgentDatabase:
         try:
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
         except sqlite3.Error as problem:
             raise StoreError(f"{path}: {problem}; restore the file from a backup of the state folder") from None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -212,7 +213,7 @@ class AgentDatabase:
         self,
         digest: bytes,
         packet: bytes,
-        body: tuple[bytes, int] | None,
+        body: tuple[bytes, int, bytes] | None,
         ending: tuple[str, str, int],
         effects: int,
     ) -> bool:
@@ -221,25 +222,28 @@ class AgentDatabase:
         Args:
             digest: of the order.
             packet: sealed answer packet, offered as it is for ever after.
-            body: id and length of the sealed body in the outbox, None without one.
+            body: id and length of the sealed body, and its bytes unless they lie in the outbox; None without one.
             ending: outcome, public code, public line.
             effects: of the run, in all.
         """
-        name, length = body if body is not None else (None, 0)
+        name, length, sealed = body if body is not None else (None, 0, b"")
         with self._transaction() as db:
             changed = db.execute(
-                "UPDATE orders SET state='answered', packet=?, body=?, body_length=?, outcome=?, code=?, line=?, "
-                "effects=max(effects, ?) WHERE digest=? AND state='running'",
-                (packet, name, length, *ending, effects, digest),
+                "UPDATE orders SET state='answered', packet=?, body=?, body_length=?, sealed=?, outcome=?, code=?, "
+                "line=?, effects=max(effects, ?) WHERE digest=? AND state='running'",
+                (packet, name, length, sealed or None, *ending, effects, digest),
             ).rowcount
         return changed == 1
 
     def finish(self, digest: bytes, state: OrderState, code: str, now_ms: int) -> bool:
-        """The order is no longer held; its envelope and packet go. False when it was not held."""
-        with self._transaction() as db:
+        """The order is no longer held; its envelope and answer go. False when it was not held.
+
+        Not synced by itself: if a power cut takes it back, the answer is offered again and gets the same verdict.
+        """
+        with self._transaction(durable=False) as db:
             _advance(db, now_ms)
             changed = db.execute(
-                "UPDATE orders SET state=?, envelope=NULL, packet=NULL, finished_ms=?, "
+                "UPDATE orders SET state=?, envelope=NULL, packet=NULL, sealed=NULL, finished_ms=?, "
                 "code=CASE WHEN ?='' THEN code ELSE ? END WHERE digest=? AND state IN ('running', 'answered')",
                 (state, now_ms, code, code, digest),
             ).rowcount

@@ -11,24 +11,31 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sojourn.agent.admission import AdmissionDesk, OpenedOrder, Prepared
 from sojourn.agent.answers import seal_answer
 from sojourn.agent.database import AgentDatabase, OrderRow
-from sojourn.agent.folder import write_synced
+from sojourn.agent.folder import AgentPaths, write_synced
 from sojourn.agent.host import Finished, Stopped
+from sojourn.agent.journal import Journal, JournalShelf
+from sojourn.agent.records import Begin
 from sojourn.agent.releases import released_in_run
-from sojourn.agent.runs import RunBench, run_order
+from sojourn.agent.runs import RunBench, begin_of, run_order
 from sojourn.contracts import BodyRef
 from sojourn.crypto import Identity
-from sojourn.errors import AdmissionRefused, ReleaseConflict, SojournError, StateInUse, StoreError
+from sojourn.errors import ReleaseConflict, SojournError, StateInUse, StoreError
+from sojourn.limits import MIB
 from sojourn.privacy import Admission
 
 __all__ = ["HOST_FAILURES", "ReadyAnswer", "WorkDesk", "stored_answer"]
 
 HOST_FAILURES: Final = (StoreError, StateInUse, OSError, sqlite3.Error)
 """What concerns this host and no order: the run stays as it is."""
+
+INLINE_BODY_BYTES: Final = 1 * MIB
+"""Sealed bodies up to this size lie in the order's row: one sync for both. Larger ones lie in the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,10 @@ class ReadyAnswer:
     order: bytes
     packet: bytes
     body: BodyRef | None
+    source: bytes | Path
+
+    def __repr__(self) -> str:
+        return f"ReadyAnswer({self.order.hex()[:16]}, body {0 if self.body is None else self.body.length} bytes)"
 
 
 class WorkDesk:
@@ -55,6 +66,7 @@ class WorkDesk:
         self._desk = desk
         self._database = database
         self._bench = bench
+        self._journals = JournalShelf(bench.paths.runs)
 
     def prepare(self, opened: OpenedOrder) -> tuple[Prepared, Admission]:
         """Program, graphs and the owner's admission of an order whose bundle was fetched.
@@ -94,30 +106,46 @@ class WorkDesk:
         Raises:
             StoreError, OSError, sqlite3.Error: this host failed; the run stays as it is.
         """
-        journal, ending = None, None
+        journal: Journal | None = None
+        answer: ReadyAnswer | None = None
+        ending: Finished | Stopped
         try:
-            prepared, admission = self.prepare(opened)
-            journal, ending = run_order(
-                self._bench, opened, prepared, admission, stop, self._tell(opened), self._restarted(opened)
-            )
-        except AdmissionRefused as problem:
-            ending = Finished("refused", problem.code, 0, str(problem))
-        except ReleaseConflict as problem:
-            ending = Finished("failed", problem.code, 0, str(problem))
-        except (StoreError, StateInUse):
-            raise
-        except SojournError as problem:
-            ending = Finished("refused", problem.code, 0, str(problem))
-        try:
-            if isinstance(ending, Stopped):
-                return None
-            answer = self._answer(opened, ending)
-            if journal is not None:
-                journal.retire(self._bench.paths.spare_journal)
+            try:
+                prepared, admission = self.prepare(opened)
+                journal = self._take_journal(begin_of(opened, prepared))
+                ending = run_order(
+                    self._bench, opened, prepared, admission, journal, stop, self._tell(opened), self._restarted(opened)
+                )
+            except ReleaseConflict as problem:
+                ending = Finished("failed", problem.code, 0, str(problem))
+            except HOST_FAILURES:
+                raise
+            except SojournError as problem:
+                ending = Finished("refused", problem.code, 0, str(problem))
+            if isinstance(ending, Finished):
+                answer = self._answer(opened, ending)
             return answer
         finally:
-            if journal is not None:
-                journal.close()
+            self._give_back(journal, answered=answer is not None)
+
+    def refuse(self, opened: OpenedOrder, problem: SojournError) -> ReadyAnswer | None:
+        """The answer to an accepted order that cannot be started: its code is public, its text is the owner's."""
+        return self._answer(opened, Finished("refused", problem.code, 0, str(problem)))
+
+    def _take_journal(self, begin: Begin) -> Journal:
+        return self._journals.take(begin, {row.digest for row in self._database.held()})
+
+    def _give_back(self, journal: Journal | None, *, answered: bool) -> None:
+        if journal is None:
+            return
+        if answered:
+            self._journals.retire(journal)
+        else:
+            self._journals.keep(journal)
+
+    def close(self) -> None:
+        """Close the journals; what is held goes on from them."""
+        self._journals.close()
 
     def _tell(self, opened: OpenedOrder) -> Callable[[int, int, int], None]:
         def tell(effects: int, resumed: int, recomputed: int) -> None:
@@ -143,19 +171,21 @@ class WorkDesk:
         done = ending.outcome == "done"
         released, update = released_in_run(self._bench.ledger, order.order.run) if done else ((), b"")
         sealed = seal_answer(self._identity, order, ending, released, update, self._desk.now(self._bench.now_ms()))
-        if sealed.body is not None:
-            write_synced(self._bench.paths.outgoing(order.digest), sealed.sealed)
-        body = None if sealed.body is None else (sealed.body.id, sealed.body.length)
+        path = self._bench.paths.outgoing(order.digest)
+        inline = sealed.sealed if len(sealed.sealed) <= INLINE_BODY_BYTES else b""
+        if sealed.body is not None and not inline:
+            write_synced(path, sealed.sealed)
+        body = None if sealed.body is None else (sealed.body.id, sealed.body.length, inline)
         terms = (ending.outcome, ending.code, ending.line)
         if not self._database.answered(order.digest, sealed.packet, body, terms, ending.effects):
-            self._bench.paths.outgoing(order.digest).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             return None
-        return ReadyAnswer(order.digest, sealed.packet, sealed.body)
+        return ReadyAnswer(order.digest, sealed.packet, sealed.body, inline or path)
 
 
-def stored_answer(row: OrderRow) -> ReadyAnswer | None:
+def stored_answer(row: OrderRow, paths: AgentPaths) -> ReadyAnswer | None:
     """The answer that a restart offers again, exactly as it was sealed."""
     if row.packet is None:
         return None
     body = None if row.body is None else BodyRef(row.body, row.body_length, b"", 0)
-    return ReadyAnswer(row.digest, row.packet, body)
+    return ReadyAnswer(row.digest, row.packet, body, row.sealed or paths.outgoing(row.digest))

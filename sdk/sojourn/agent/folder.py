@@ -4,7 +4,7 @@
 identity.key certificate.pem entry.signed roster.signed root.pub     keys, and what the registrar signed
 policy.toml                                                         the owner's policy (or elsewhere, by option)
 streams/<name>/                                                     private streams, one table each
-runs/<run hex>/journal-…                                            journals of held runs
+runs/<number>/                                                      journals, each of one run at a time
 bodies/<id hex>                                                     sealed bodies as fetched: a cache
 outbox/<order hex>                                                  sealed bodies of answers, until committed
 agent.db owner.log                                                  orders and privacy ledger; the owner's log
@@ -84,15 +84,6 @@ class AgentPaths:
     def runs(self) -> Path:
         """Folder of journals."""
         return self.root / "runs"
-
-    @property
-    def spare_journal(self) -> Path:
-        """A finished run's journal, whose log the next run uses on."""
-        return self.runs / "spare"
-
-    def run(self, run: bytes) -> Path:
-        """Folder of one run's journal."""
-        return self.runs / run.hex()
 
     def body(self, body: bytes) -> Path:
         """A sealed body, as fetched."""

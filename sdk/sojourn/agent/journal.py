@@ -1,4 +1,4 @@
-"""The journal of one run: what makes its effects happen once, and a restart go on where the run was.
+"""Journals: what makes a run's effects happen once, and a restart go on where the run was.
 
 Rules:
 
@@ -6,22 +6,23 @@ Rules:
   for each effect, tensor bodies, and further snapshots. `End` is the last one.
 * A *generation* is one log. When a log has grown past its bound, a snapshot opens the next generation, and the one
   before is deleted after the new one is durable: disk use does not grow with the length of a run.
-* Effect records are appended before the machine gets the result. Records of pure effects reach the disk with the next
-  sync (a killed process loses none of them, only a lost machine does); `stream.open`, snapshots and everything that
-  precedes a release are synced at once.
+* Effect records are appended before the machine gets the result, and handed to the operating system at once: a killed
+  process loses none. They are durable with the next sync, which `stream.open` and every later snapshot bring at once;
+  until then the order itself, which is durable, is all that a lost machine needs.
+* A journal serves one run at a time, and the next one after it: making a log costs several syncs. The last `Begin`
+  says whose it is. The shelf finds the journal of a held order after a restart.
 * Recovery reads the newest complete generation: the latest snapshot, and the records behind it by occurrence.
-  Whatever is not a journal of this order raises `StoreError` or `LogCorrupt`.
+  Whatever is not a journal raises `StoreError` or `LogCorrupt`, which name it.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sojourn.agent.folder import sync_folder
 from sojourn.agent.records import (
     Begin,
     Body,
@@ -39,7 +40,7 @@ from sojourn.errors import StoreError
 from sojourn.limits import MAX_RECORD_BYTES, MIB
 from sojourn.streams import LogSpec, LogStream
 
-__all__ = ["Journal", "Recovered"]
+__all__ = ["Journal", "JournalShelf", "Recovered"]
 
 _PREFIX: Final = "journal-"
 _ROTATE_BYTES: Final = 64 * MIB
@@ -63,74 +64,63 @@ class Recovered:
 
 
 class Journal:
-    """Writer and reader of one run's journal. One process at a time; the log's own lock sees to that.
+    """Writer and reader of one journal. One process at a time; the log's own lock sees to that.
 
-    After `open`, either `recovered` says where to go on, or the first `seal` begins the journal.
+    Attributes:
+        begin: whose journal it is; None before the first run.
+        recovered: where to go on; None for a run that has not begun here.
 
     Args:
-        folder: `runs/<run>`.
-        begin: whose journal it is.
+        folder: of the journal, made if missing.
+
+    Raises:
+        LogCorrupt: a record in the middle is damaged; the message names it.
     """
 
-    def __init__(self, folder: Path, begin: Begin) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._begin = begin
         self._log: LogStream | None = None
         self._begun = False
         self._generation = 0
         self._bytes = 0
         self._bodies: dict[bytes, list[int]] = {}
+        self.begin: Begin | None = None
         self.recovered: Recovered | None = None
-
-    @classmethod
-    def open(cls, folder: Path, begin: Begin, spare: Path | None = None) -> Journal:
-        """Open the journal of a run, or prepare a new one.
-
-        What is there of another order (an earlier custody of the same run), or without a durable snapshot, is not
-        gone on from: what it committed is in the privacy ledger.
-
-        Args:
-            folder: `runs/<run>`, made if missing.
-            begin: whose journal it is.
-            spare: folder of a finished run's journal, whose log is used on: making a log costs several syncs.
-
-        Raises:
-            LogCorrupt: a record in the middle is damaged; the message names it.
-        """
-        journal = cls(folder, begin)
-        if spare is not None and spare.exists() and not folder.exists():
-            spare.rename(folder)
-            sync_folder(folder.parent)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number, path in sorted(_generations(folder), reverse=True):
-            if journal._log is None or journal.recovered is None:
-                journal._recover(number, path)
+            if self.recovered is None:
+                self._recover(number, path)
             else:
                 shutil.rmtree(path)
-        return journal
 
     def _recover(self, number: int, path: Path) -> None:
         """Read one generation; go on in it if it is complete, or if there is no better one."""
         log = LogStream.open(path)
+        newer = self._log, self._generation
         try:
             self._scan(log)
         except BaseException:
             log.close()
             raise
-        if self._log is not None:  # a newer generation that was not complete
-            self._log.close()
-            shutil.rmtree(self._path(self._generation))
+        if newer[0] is not None:  # a generation whose first snapshot did not become durable
+            newer[0].close()
+            shutil.rmtree(self._path(newer[1]))
         self._log, self._generation = log, number
 
     def _scan(self, log: LogStream) -> None:
-        self.recovered, self._begun, self._bodies, self._bytes = None, False, {}, 0
+        self.begin, self.recovered, self._begun, self._bodies, self._bytes = None, None, False, {}, 0
         for position, data in log.records():
             self._bytes += len(data)
             item = decode(JournalRecord, data, limit=MAX_RECORD_BYTES).item
             if isinstance(item, Begin):
-                self._begun, self._bodies, self.recovered = item == self._begin, {}, None
-            elif self._begun:
+                self.begin, self._begun, self._bodies, self.recovered = item, True, {}, None
+            else:
                 self._take(position, item)
+
+    def start(self, begin: Begin) -> None:
+        """Use the journal for a run: its own again after a restart, or a new one."""
+        if begin != self.begin:
+            self.begin, self.recovered, self._begun, self._bodies = begin, None, False, {}
 
     def _take(self, position: int, item: EffectRecord | Body | Sealed | End) -> None:
         match item:
@@ -164,7 +154,7 @@ class Journal:
             self._open_log().flush()
 
     def seal(self, sealed: Sealed, bodies: Iterator[tuple[bytes, bytes]], tail: list[EffectRecord]) -> None:
-        """Write a snapshot, durable when this returns.
+        """Write a snapshot, durable when this returns; only the first one of a run needs no sync of its own.
 
         Args:
             sealed: the snapshot.
@@ -172,15 +162,19 @@ class Journal:
             tail: records behind the snapshot that a replay has still to go through.
         """
         previous = self._rotate() if self.will_rotate() else None
-        if not self._begun:
-            self._append(self._begin)
+        first = not self._begun
+        if first:
+            self._append(self._whose())
             self._begun = True
         for handle, datoms in bodies:
             self._body(handle, datoms)
         self._append(sealed)
         for record in tail:
             self._append(record)
-        self.sync()
+        if first and previous is None:
+            self._open_log().flush()  # it can be made again from the order, which is durable
+        else:
+            self.sync()
         if previous is not None:
             shutil.rmtree(previous)
 
@@ -243,14 +237,20 @@ class Journal:
         """Forget what was recovered: the run starts from the top. Only for the test hook that shows what that costs."""
         self.recovered, self._begun, self._bodies = None, False, {}
 
-    def retire(self, spare: Path) -> None:
-        """The run's answer is durable: the journal is not needed any more. Its log may serve another run."""
-        reusable = self._log is not None and self._bytes <= _REUSE_BYTES and not spare.exists()
+    @property
+    def large(self) -> bool:
+        """Whether the log has grown beyond what is worth reading at a restart for the next run's sake."""
+        return self._bytes > _REUSE_BYTES
+
+    def remove(self) -> None:
+        """Close and delete."""
         self.close()
-        if reusable:
-            self._folder.rename(spare)
-        else:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _whose(self) -> Begin:
+        if self.begin is None:
+            raise StoreError("this journal belongs to no run; start it first")
+        return self.begin
 
     def _append(self, item: Begin | EffectRecord | Body | Sealed | End) -> int:
         data = encode(JournalRecord(item))
@@ -266,6 +266,76 @@ class Journal:
 
     def _path(self, generation: int) -> Path:
         return self._folder / f"{_PREFIX}{generation:06d}"
+
+
+class JournalShelf:
+    """The journals of one agent, below one folder.
+
+    Args:
+        folder: `runs/` of the state folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._free: list[Journal] = []
+        self._known: dict[bytes, Journal] | None = None
+        self._number = 0
+
+    def take(self, begin: Begin, held: Collection[bytes]) -> Journal:
+        """The journal of a run, for this process to go on with or to begin.
+
+        Args:
+            begin: whose journal.
+            held: digests of the orders that are held; a journal of any other order is free.
+
+        Raises:
+            LogCorrupt: a journal is damaged.
+        """
+        if self._known is None:
+            self._known = self._find()
+        journal = self._known.pop(begin.order, None)
+        if journal is None:
+            self._free += [self._known.pop(order) for order in list(self._known) if order not in held]
+            journal = self._free.pop() if self._free else self._new()
+        journal.start(begin)
+        return journal
+
+    def _find(self) -> dict[bytes, Journal]:
+        found: dict[bytes, Journal] = {}
+        for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+            if not path.name.isdigit():
+                continue
+            self._number = max(self._number, int(path.name))
+            journal = Journal(path)
+            if journal.begin is None or journal.begin.order in found:
+                self._free.append(journal)
+            else:
+                found[journal.begin.order] = journal
+        return found
+
+    def _new(self) -> Journal:
+        self._number += 1
+        return Journal(self._folder / f"{self._number:04d}")
+
+    def keep(self, journal: Journal) -> None:
+        """Take back the journal of a run that is held and stopped."""
+        if self._known is None or journal.begin is None:
+            journal.close()
+        else:
+            self._known[journal.begin.order] = journal
+
+    def retire(self, journal: Journal) -> None:
+        """Take back the journal of a run whose answer is durable."""
+        if journal.large or self._free:
+            journal.remove()
+        else:
+            self._free.append(journal)
+
+    def close(self) -> None:
+        """Close every journal."""
+        for journal in (*self._free, *(self._known or {}).values()):
+            journal.close()
+        self._free, self._known = [], None
 
 
 def _generations(folder: Path) -> list[tuple[int, Path]]:

@@ -34,7 +34,7 @@ from sojourn.labels import PUBLIC
 from sojourn.privacy import Admission, PrivacyLedger
 from sojourn.vm import Handle, Machine, RecordValue
 
-__all__ = ["RunBench", "complete_state", "run_order"]
+__all__ = ["RunBench", "begin_of", "complete_state", "run_order"]
 
 _WEIGHTS: Final = "weights"
 
@@ -92,17 +92,19 @@ def run_order(
     opened: OpenedOrder,
     prepared: Prepared,
     admission: Admission,
+    journal: Journal,
     stop: threading.Event,
     tell: Callable[[int, int, int], None],
     restarted: Callable[[], None],
-) -> tuple[Journal, Finished | Stopped]:
-    """Start a run, or go on with it, until it ends or is stopped. The journal is the caller's to retire or close.
+) -> Finished | Stopped:
+    """Start a run, or go on with it, until it ends or is stopped.
 
     Args:
         bench: this host.
         opened: the verified order.
         prepared: program and graphs.
         admission: the owner's.
+        journal: of this run.
         stop: set to stop between two effects.
         tell: takes `(effects so far, newly resumed, newly recomputed)` and makes them durable.
         restarted: called when there is a journal to go on from.
@@ -112,21 +114,19 @@ def run_order(
         PlanMismatch: the weights are not the plan's.
         StoreError: journal, ledger or a stream failed; the run can be tried again.
     """
+    if journal.recovered is not None:
+        restarted()
+        if bench.faults.ignore_journal:
+            lost = journal.recovered.sealed.effects + len(journal.recovered.tail)
+            journal.restart()
+            tell(0, 0, lost)
+    return _host(bench, opened, prepared, admission, journal, stop, tell).drive()
+
+
+def begin_of(opened: OpenedOrder, prepared: Prepared) -> Begin:
+    """Whose journal a run's journal is."""
     order = opened.order.order
-    begin = Begin(opened.order.digest, order.run, order.epoch, prepared.program.digest)
-    journal = Journal.open(bench.paths.run(order.run), begin, bench.paths.spare_journal)
-    try:
-        if journal.recovered is not None:
-            restarted()
-            if bench.faults.ignore_journal:
-                lost = journal.recovered.sealed.effects + len(journal.recovered.tail)
-                journal.restart()
-                tell(0, 0, lost)
-        host = _host(bench, opened, prepared, admission, journal, stop, tell)
-        return journal, host.drive()
-    except BaseException:
-        journal.close()
-        raise
+    return Begin(opened.order.digest, order.run, order.epoch, prepared.program.digest)
 
 
 def _host(

@@ -22,7 +22,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sojourn.agent.admission import AdmissionDesk, OpenedOrder
 from sojourn.agent.bodies import BodyStore
@@ -36,11 +36,13 @@ from sojourn.agent.link import AgentLink
 from sojourn.agent.owner import OwnerLog
 from sojourn.agent.runs import RunBench
 from sojourn.crypto import Identity, TrustedSet, client_context, read_root_public
-from sojourn.errors import PeerError, Refusal, SojournError, TrustError, UsageError
-from sojourn.interpreters import Interpreter
+from sojourn.errors import BodyUnavailable, PeerError, Refusal, SojournError, TrustError, UsageError
 from sojourn.privacy import OwnerPolicy, PrivacyLedger
 from sojourn.streams import StateFolder
 from sojourn.wire import HeldOrder, HelloParts
+
+if TYPE_CHECKING:
+    from sojourn.interpreters import Interpreter
 
 __all__ = ["Agent"]
 
@@ -110,6 +112,7 @@ class Agent:
         )
         self._closing.callback(self._desk.close)
         self._work = WorkDesk(identity, self._desk, self._database, bench)
+        self._closing.callback(self._work.close)
         self._identity = identity
 
     # Life
@@ -163,7 +166,7 @@ class Agent:
         held = self._database.held()
         for row in held:
             self._leases.resume(row.digest, row.run, row.epoch, 0)
-            answer = stored_answer(row)
+            answer = stored_answer(row, self._paths)
             if answer is not None:
                 self._answers[row.digest] = answer
             else:
@@ -234,11 +237,13 @@ class Agent:
             opened = await loop.run_in_executor(judge, self._desk.open, row.envelope, _now_ms())
             self._opened[order] = opened
         terms = opened.order.order
-        if not self._desk.has_prepared(opened.order):
-            await self._bodies.ensure(terms.bundle, self._line)
-        await self._bodies.ensure(terms.weights, self._line)
         try:
+            if not self._desk.has_prepared(opened.order):
+                await self._bodies.ensure(terms.bundle, self._line)
+            await self._bodies.ensure(terms.weights, self._line)
             answer = await loop.run_in_executor(worker, self._work.work, opened, stop)
+        except BodyUnavailable as problem:
+            answer = await loop.run_in_executor(worker, self._work.refuse, opened, problem)
         except asyncio.CancelledError:
             stop.set()  # the thread stops at the run's next effect, and seals its state
             raise
@@ -256,8 +261,7 @@ class Agent:
             self._line.renew(order, row.epoch)
             return
         del self._answers[order]
-        source = None if answer.body is None else self._paths.outgoing(order)
-        self._line.offer(order, answer.packet, answer.body, source)
+        self._line.offer(order, answer.packet, answer.body, None if answer.body is None else answer.source)
 
     def _finish(self, order: bytes, state: OrderState, code: str = "") -> None:
         """The order is no longer held."""

@@ -27,7 +27,7 @@ from sojourn.privacy.outputs import OutputFolder
 
 __all__ = ["INLINE_OUTPUT_BYTES", "PrivacyLedger"]
 
-INLINE_OUTPUT_BYTES: Final = 64 * 1024  # larger outputs lie in a file beside the database
+INLINE_OUTPUT_BYTES: Final = 1024 * 1024  # larger outputs lie in a file beside the database, at three syncs more
 
 
 class PrivacyLedger:
