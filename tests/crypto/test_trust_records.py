@@ -295,6 +295,12 @@ def test_senseless_plans_are_refused(world):
             trusted.verify_plan(sign_document(world.author, bad), author)
 
 
+def test_a_plan_without_graphs_is_a_plan_without_state(world):
+    trusted, author = world.trusted(), world.entry(world.author)
+    bare = msgspec.structs.replace(world.plan, graphs=(), state=(), constants={})
+    assert trusted.verify_plan(sign_document(world.author, bare), author) == bare
+
+
 def test_the_job_is_checked_after_its_signature(world):
     """A senseless job of a stranger is a stranger's: its content is not looked at."""
     data = decode(Signed, world.signed_job(fuel=0))

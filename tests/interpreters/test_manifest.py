@@ -132,8 +132,14 @@ def test_files_and_manifest_name_the_same_graphs(graphs, manifest):
     plan = manifest(graphs)
     mismatch(plan, {}, r"states graphs \['train'\], the bundle has \[\]")
     mismatch(plan, graphs | {"more": b""}, r"the bundle has \['more', 'train'\]")
-    mismatch(manifest(graphs, graphs=()), {}, "one graph or more")
-    mismatch(manifest(graphs, graphs=plan.graphs * 2), graphs, "each with its own name")
+    mismatch(manifest(graphs, graphs=()), {}, "a state, and no graph that takes it")
+    mismatch(manifest(graphs, graphs=plan.graphs * 2), graphs, "has its own name")
+
+
+def test_a_plan_of_analytics_has_no_graph_and_no_state(graphs, manifest):
+    plan = manifest(graphs, graphs=(), state=(), constants={})
+    assert check_plan(plan, {}).constants == {}
+    mismatch(plan, graphs, r"states graphs \[\], the bundle has \['train'\]")
 
 
 def test_another_file_than_the_pinned_one(graphs, manifest):

@@ -11,6 +11,7 @@ Rules of this package:
 
 from sojourn.codec.hashing import DIGEST_BYTES, digest, digest_parts, hexdigest
 from sojourn.codec.kinds import Kind
+from sojourn.codec.normal import check_canonical, normalised
 from sojourn.codec.records import HEADER_BYTES, Record, decode, encode, header_of
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "HEADER_BYTES",
     "Kind",
     "Record",
+    "check_canonical",
     "decode",
     "digest",
     "digest_parts",
     "encode",
     "header_of",
     "hexdigest",
+    "normalised",
 ]

@@ -122,10 +122,11 @@ def _check_release(spec: ReleaseSpec, what: str) -> None:
 
 
 def check_plan(plan: Plan) -> None:
-    """A plan's graphs and state tensors have distinct names and sane shapes."""
+    """A plan's graphs and state tensors have distinct names and sane shapes. Without a graph there is no state."""
     check_suite(plan.suite, "plan")
     _check_name(plan.name, "plan")
-    _require(0 < len(plan.graphs) <= MAX_BUNDLE_GRAPHS, "plan", f"has to have 1 to {MAX_BUNDLE_GRAPHS} graphs")
+    _require(len(plan.graphs) <= MAX_BUNDLE_GRAPHS, "plan", f"has at most {MAX_BUNDLE_GRAPHS} graphs")
+    _require(bool(plan.graphs) or not (plan.state or plan.constants), "plan", "has state or constants, and no graph")
     _require(len(plan.state) <= MAX_TENSORS, "plan", f"has at most {MAX_TENSORS} state tensors")
     _check_unique((graph.name for graph in plan.graphs), "plan", "a graph's name")
     _check_unique((tensor.name for tensor in plan.state), "plan", "a state tensor's name")

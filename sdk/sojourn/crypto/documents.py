@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from sojourn.codec import Record, decode, digest, encode
+from sojourn.codec import Record, check_canonical, decode, digest, encode
 from sojourn.contracts import SUITE_1, Signed
 from sojourn.crypto.suite import check_suite, verify_signature
 from sojourn.limits import MAX_DOCUMENT_BYTES
@@ -44,7 +44,12 @@ def signing_message(suite: int, payload: bytes) -> bytes:
 
 
 def sign_document(signer: Signer, record: Record) -> bytes:
-    """The encoded `Signed` over the framed bytes of `record`."""
+    """The encoded `Signed` over the framed bytes of `record`.
+
+    Raises:
+        UsageError: the record would not decode from its own bytes, such as an int in a float field.
+    """
+    check_canonical(record)
     return sign_payload(signer, encode(record))
 
 

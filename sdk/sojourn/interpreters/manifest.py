@@ -91,6 +91,8 @@ def check_plan(plan: Plan, graphs: Mapping[str, bytes]) -> CheckedPlan:
         PlanMismatch: manifest and graphs differ; the message names both sides.
     """
     _check_state(plan)
+    if not plan.graphs and plan.state:  # a job of analytics has neither
+        raise PlanMismatch(f"plan {plan.name!r}: the manifest states a state, and no graph that takes it")
     _check_files(plan, graphs)
     constants = {graph.name: _check_graph(plan, graph, graphs[graph.name]) for graph in plan.graphs}
     for name, value in plan.constants.items():
@@ -124,8 +126,8 @@ def _check_state(plan: Plan) -> None:
 def _check_files(plan: Plan, graphs: Mapping[str, bytes]) -> None:
     where = f"plan {plan.name!r}"
     stated = [graph.name for graph in plan.graphs]
-    if not stated or len(set(stated)) != len(stated):
-        raise PlanMismatch(f"{where}: a plan has one graph or more, each with its own name; it states {stated}")
+    if len(set(stated)) != len(stated):
+        raise PlanMismatch(f"{where}: each graph of a plan has its own name; it states {stated}")
     if set(stated) != set(graphs):
         raise PlanMismatch(f"{where}: the manifest states graphs {sorted(stated)}, the bundle has {sorted(graphs)}")
     total = sum(len(data) for data in graphs.values())
