@@ -20,8 +20,7 @@ from sojourn.datoms import DatomSplitter, UpdateReader
 from sojourn.errors import ContributionRefused, DecodeError, PeerError, SojournError
 from sojourn.limits import MAX_DOCUMENT_BYTES, MIB
 from sojourn.wire import AnswerSink, Closed, Committed, Rejected, Verdict
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.desk import CheckedAnswer, PhaseDesk
 from sojourn_coordinator.fleet import Fleet
@@ -115,8 +114,8 @@ class Intake:
             .where(orders.c.digest == order)
         )
 
-        async def work(connection: AsyncConnection) -> _Known | None:
-            row = (await connection.execute(query)).first()
+        def work(connection: Connection) -> _Known | None:
+            row = (connection.execute(query)).first()
             return None if row is None else _Known(row.job, row.agent, row.digest)
 
         known = await self._house.database.read(work)
@@ -140,8 +139,8 @@ class Intake:
     async def _record(self, job: bytes, agent: bytes, reason: str, subject: bytes) -> None:
         now = self._house.now()
 
-        async def work(connection: AsyncConnection) -> None:
-            await append_entry(connection, job, now, "refused", agent=agent, subject=subject, detail={"reason": reason})
+        def work(connection: Connection) -> None:
+            append_entry(connection, job, now, "refused", agent=agent, subject=subject, detail={"reason": reason})
 
         await self._house.database.write(work)
 

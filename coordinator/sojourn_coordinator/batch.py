@@ -5,15 +5,15 @@ Works are collected while nothing has left the host, and written by one transact
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 __all__ = ["Batch", "Work"]
 
-Work: TypeAlias = Callable[[AsyncConnection], Awaitable[None]]
+Work: TypeAlias = Callable[[Connection], None]
 
 
 @dataclass(slots=True)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from sojourn.contracts import BodyRef
 from sojourn.crypto import BodySealer
 from sojourn.errors import StoreError
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.store import Database, ObjectLog, ObjectWriter, StoredBody, unpack_extents
 from sojourn_coordinator.store.schema import objects
@@ -58,8 +57,8 @@ async def load_body(database: Database, log: ObjectLog, body: bytes) -> StoredBo
         StoreError: there is none.
     """
 
-    async def work(connection: AsyncConnection) -> tuple[int, bytes] | None:
-        row = (await connection.execute(select(objects).where(objects.c.id == body))).first()
+    def work(connection: Connection) -> tuple[int, bytes] | None:
+        row = (connection.execute(select(objects).where(objects.c.id == body))).first()
         return None if row is None else (row.length, row.extents)
 
     found = await database.read(work)

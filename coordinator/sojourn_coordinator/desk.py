@@ -25,8 +25,7 @@ from sojourn.errors import UsageError
 from sojourn.wire import Closed as ClosedVerdict
 from sojourn.wire import Committed, Rejected, Verdict
 from sojourn_policies import FoldResult
-from sqlalchemy import update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, update
 
 from sojourn_coordinator.feed import append_event
 from sojourn_coordinator.folding import PhaseFold
@@ -190,8 +189,8 @@ class PhaseDesk:
         counted = len(self.ledger.counted) + done
         event = {"round": facts.round, "agent": name, "outcome": checked.answer.outcome}
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(
+        def work(connection: Connection) -> None:
+            connection.execute(
                 answers.insert().values(
                     order=checked.answer.order, phase=facts.id, agent=agent, digest=checked.digest,
                     signed=checked.signed, outcome=checked.answer.outcome, weight=checked.weight,
@@ -199,13 +198,11 @@ class PhaseDesk:
                 )
             )  # fmt: skip
             state = "done" if done else "failed"
-            await connection.execute(update(orders).where(orders.c.digest == checked.answer.order).values(state=state))
-            await self._store_time(connection)
+            connection.execute(update(orders).where(orders.c.digest == checked.answer.order).values(state=state))
+            self._store_time(connection)
             detail = {"round": facts.round, "outcome": checked.answer.outcome, "code": checked.answer.code}
-            await append_entry(
-                connection, facts.job, now, "answered", agent=agent, subject=checked.digest, detail=detail
-            )
-            await append_event(
+            append_entry(connection, facts.job, now, "answered", agent=agent, subject=checked.digest, detail=detail)
+            append_event(
                 connection, facts.job, "answered", event | {"count": counted, "of": len(self.ledger.participants)}
             )
 
@@ -231,10 +228,10 @@ class PhaseDesk:
         facts, now, order = self.facts, self._house.now(), self.orders[agent].digest
         detail: dict[str, Scalar] = {"round": facts.round, "code": code}
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(update(orders).where(orders.c.digest == order).values(state="declined"))
-            await append_entry(connection, facts.job, now, "declined", agent=agent, subject=order, detail=detail)
-            await append_event(connection, facts.job, "declined", detail | {"agent": name})
+        def work(connection: Connection) -> None:
+            connection.execute(update(orders).where(orders.c.digest == order).values(state="declined"))
+            append_entry(connection, facts.job, now, "declined", agent=agent, subject=order, detail=detail)
+            append_event(connection, facts.job, "declined", detail | {"agent": name})
 
         await self._house.database.write(work)
         self._tell(self.ledger.gave_up(agent))
@@ -244,9 +241,9 @@ class PhaseDesk:
         """Record misbehaviour of an agent. The round goes on as if nothing had come."""
         facts, now = self.facts, self._house.now()
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             detail: dict[str, Scalar] = {"round": facts.round, "phase": facts.phase.name, "reason": reason}
-            await append_entry(connection, facts.job, now, "refused", agent=agent, subject=subject, detail=detail)
+            append_entry(connection, facts.job, now, "refused", agent=agent, subject=subject, detail=detail)
 
         await self._house.database.write(work)
 
@@ -268,9 +265,9 @@ class PhaseDesk:
         self._settled.set()
         return self.ledger.outcome
 
-    async def _store_time(self, connection: AsyncConnection) -> None:
+    def _store_time(self, connection: Connection) -> None:
         row = update(phases).where(phases.c.id == self.facts.id)
-        await connection.execute(row.values(remaining_ms=self.ledger.remaining_ms))
+        connection.execute(row.values(remaining_ms=self.ledger.remaining_ms))
 
     # Fold
 

@@ -21,8 +21,7 @@ from sojourn.contracts import SUITE_1, Closure
 from sojourn.errors import Expired, StoreError, UsageError
 from sojourn.labels import PUBLIC
 from sojourn.vm import Effect, Handle, Value
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select, update
 
 from sojourn_coordinator.batch import Batch
 from sojourn_coordinator.desk import PhaseDesk, PhaseFacts
@@ -129,9 +128,9 @@ class RoundEffects:
         participants = found.participants
         self._cohorts[identity] = (round_, participants)
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             members = join_keys(participants)
-            await connection.execute(
+            connection.execute(
                 cohorts.insert().values(id=identity, job=self._context.id, round=round_, participants=members)
             )
 
@@ -144,8 +143,8 @@ class RoundEffects:
         if found is None:
             query = select(cohorts).where(cohorts.c.id == identity, cohorts.c.job == self._context.id)
 
-            async def work(connection: AsyncConnection) -> Any:
-                return (await connection.execute(query)).first()
+            def work(connection: Connection) -> Any:
+                return (connection.execute(query)).first()
 
             row = await self._house.database.read(work)
             if row is None:
@@ -202,13 +201,13 @@ class RoundEffects:
             name, state, detail["answers"] = "missed", "missed", len(desk.ledger.counted)
         now, job = self._house.now(), self._context.id
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             row = update(phases).where(phases.c.id == facts.id, phases.c.state == "open")
-            changed = await connection.execute(row.values(state=state, remaining_ms=0, closure=closure or None))
+            changed = connection.execute(row.values(state=state, remaining_ms=0, closure=closure or None))
             if changed.rowcount:
                 subject = digest(closure) if closure else facts.id
-                await append_entry(connection, job, now, name, subject=subject, detail=detail)
-                await append_event(connection, job, name, detail)
+                append_entry(connection, job, now, name, subject=subject, detail=detail)
+                append_event(connection, job, name, detail)
 
         self._batch.add(work, lambda: self._close(desk))
         self._record(operation, "fleet.ask", facts.id, {"state": state})
@@ -259,9 +258,9 @@ class RoundEffects:
             raise EffectFailed("TypeError", "log.note() takes a str")
         now, job, short = self._house.now(), self._context.id, text[:_MAX_NOTE]
 
-        async def work(connection: AsyncConnection) -> None:
-            await append_entry(connection, job, now, "note", detail={"text": short})
-            await append_event(connection, job, "note", {"text": short})
+        def work(connection: Connection) -> None:
+            append_entry(connection, job, now, "note", detail={"text": short})
+            append_event(connection, job, "note", {"text": short})
 
         self._batch.add(work)
         self._record(operation, "log.note", b"", {})
@@ -282,12 +281,12 @@ class RoundEffects:
         run, text = self._context.run, json.dumps(detail, sort_keys=True)
         same = (effect, subject)
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             query = select(operations).where(operations.c.run == run, operations.c.operation == operation)
-            row = (await connection.execute(query)).first()
+            row = (connection.execute(query)).first()
             if row is None:
                 values = {"run": run, "operation": operation, "effect": effect, "subject": subject, "detail": text}
-                await connection.execute(operations.insert().values(values))
+                connection.execute(operations.insert().values(values))
             elif (row.effect, row.subject) != same:
                 raise StoreError(f"operation {operation} of run {run.hex()[:16]} already has another result")
 
@@ -297,8 +296,8 @@ class RoundEffects:
         """An event about waiting, which is not part of the program's state."""
         job = self._context.id
 
-        async def work(connection: AsyncConnection) -> None:
-            await append_event(connection, job, name, data)
+        def work(connection: Connection) -> None:
+            append_event(connection, job, name, data)
 
         await self._house.database.write(work)
         self._house.feed.wake(job)

@@ -13,53 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sojourn.contracts import Graph, Plan
+from sojourn.contracts import Plan
 from sojourn.datoms import DType
-from sojourn.errors import PlanMismatch
+from sojourn.submissions import EVALUATE, evaluation_graph
 
 from sojourn_coordinator.metrics import area_under_curve, mean_loss
 
 if TYPE_CHECKING:
     from sojourn.interpreters import Interpreter, PlanHandle
 
-__all__ = ["EVALUATE", "Evaluator", "check_evaluation", "evaluation_graph"]
+__all__ = ["Evaluator"]
 
-EVALUATE: Final = "evaluate"
 _LABELS: Final = "y"
 
 Tensors = Mapping[str, npt.NDArray[Any]]
-
-
-def evaluation_graph(plan: Plan) -> Graph | None:
-    """The plan's `evaluate` graph, if it has one."""
-    return next((graph for graph in plan.graphs if graph.name == EVALUATE), None)
-
-
-def check_evaluation(plan: Plan, heldout: Tensors) -> None:
-    """Check that held-out data has what the `evaluate` graph asks for.
-
-    Raises:
-        PlanMismatch: a field is missing, of another type or shape, or fields differ in length.
-    """
-    graph = evaluation_graph(plan)
-    if graph is None:
-        return
-    lengths = {tensor.shape[0] if tensor.ndim else 1 for tensor in heldout.values()}
-    if len(lengths) != 1:
-        raise PlanMismatch("the held-out fields have different numbers of rows; cut them to one length")
-    for port in graph.inputs:
-        if port.role == "state":
-            continue
-        field = heldout.get(port.name)
-        if field is None:
-            have = ", ".join(sorted(heldout))
-            raise PlanMismatch(f"graph 'evaluate' needs the field {port.name!r}; the held-out data has {have}")
-        fits = len(field.shape) == len(port.shape) and all(
-            want in {None, have} for want, have in zip(port.shape, field.shape, strict=True)
-        )
-        if not fits or field.dtype != DType.from_name(port.dtype).numpy:
-            got = f"{field.dtype} {field.shape}"
-            raise PlanMismatch(f"held-out field {port.name!r} is {got}, the plan states {port.dtype} {port.shape}")
 
 
 class Evaluator:

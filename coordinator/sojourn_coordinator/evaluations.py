@@ -16,8 +16,7 @@ from typing import Any
 from sojourn.codec import digest
 from sojourn.contracts import SUITE_1, Evaluation
 from sojourn.datoms import split_datoms, unpack
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.feed import append_event
 from sojourn_coordinator.house import House
@@ -56,8 +55,8 @@ class Evaluations:
             .order_by(publications.c.operation)
         )
 
-        async def work(connection: AsyncConnection) -> list[Published]:
-            rows = await connection.execute(query)
+        def work(connection: Connection) -> list[Published]:
+            rows = connection.execute(query)
             return [Published(row.operation, row.round, row.model, json.loads(row.summary)) for row in rows]
 
         for published in await self._house.database.read(work):
@@ -109,20 +108,20 @@ class Evaluations:
         await house.database.write(lambda connection: self._commit(connection, published, signed, metrics, now))
         house.feed.wake(context.id)
 
-    async def _commit(
-        self, connection: AsyncConnection, published: Published, signed: bytes, metrics: dict[str, float], now: int
+    def _commit(
+        self, connection: Connection, published: Published, signed: bytes, metrics: dict[str, float], now: int
     ) -> None:
         job = self._context.id
-        await connection.execute(
+        connection.execute(
             evaluations.insert().values(
                 job=job, operation=published.operation, round=published.round, signed=signed,
                 loss=metrics.get("loss"), auc=metrics.get("auc"),
             )
         )  # fmt: skip
         detail: dict[str, Any] = {"round": published.round, **metrics}
-        await append_entry(connection, job, now, "evaluated", subject=digest(signed), detail=detail)
+        append_entry(connection, job, now, "evaluated", subject=digest(signed), detail=detail)
         event = {**published.summary, **metrics, "model": published.model.hex()}
-        await append_event(connection, job, "published", event)
+        append_event(connection, job, "published", event)
 
     async def _load(self) -> Tensors:
         if self._heldout is None:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sojourn.datoms import join_datoms
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.house import House
 from sojourn_coordinator.jobs import read_item
@@ -149,14 +148,14 @@ class _Listing:
         return join_datoms(await self._shelf.datoms(root))
 
     async def _ledger(self) -> bytes:
-        async def work(connection: AsyncConnection) -> list[bytes]:
-            return await read_entries(connection, self._job)
+        def work(connection: Connection) -> list[bytes]:
+            return read_entries(connection, self._job)
 
         return "".join(entry_line(data) + "\n" for data in await self._house.database.read(work)).encode()
 
     async def _rows(self, query: Any) -> list[Any]:
-        async def work(connection: AsyncConnection) -> list[Any]:
-            return list(await connection.execute(query))
+        def work(connection: Connection) -> list[Any]:
+            return list(connection.execute(query))
 
         return await self._house.database.read(work)
 

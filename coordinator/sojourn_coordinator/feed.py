@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from sojourn_coordinator.store.database import Database
 from sojourn_coordinator.store.schema import events
@@ -33,14 +32,12 @@ class Event:
     last: bool
 
 
-async def append_event(
-    connection: AsyncConnection, job: bytes, name: str, data: Mapping[str, Any], *, last: bool = False
-) -> None:
+def append_event(connection: Connection, job: bytes, name: str, data: Mapping[str, Any], *, last: bool = False) -> None:
     """Append one event, inside the caller's transaction. Call `Feed.wake` after the commit."""
     newest = select(func.max(events.c.sequence)).where(events.c.job == job)
-    sequence = ((await connection.execute(newest)).scalar() or 0) + 1
+    sequence = ((connection.execute(newest)).scalar() or 0) + 1
     text = json.dumps(data, sort_keys=True, allow_nan=False)
-    await connection.execute(events.insert().values(job=job, sequence=sequence, name=name, data=text, last=last))
+    connection.execute(events.insert().values(job=job, sequence=sequence, name=name, data=text, last=last))
 
 
 class Feed:
@@ -87,8 +84,8 @@ class Feed:
     async def _page(self, job: bytes, after: int) -> list[Event]:
         query = select(events).where(events.c.job == job, events.c.sequence > after)
 
-        async def work(connection: AsyncConnection) -> list[Event]:
-            rows = await connection.execute(query.order_by(events.c.sequence).limit(_PAGE))
+        def work(connection: Connection) -> list[Event]:
+            rows = connection.execute(query.order_by(events.c.sequence).limit(_PAGE))
             return [Event(row.sequence, row.name, row.data, row.last) for row in rows]
 
         return await self._database.read(work)

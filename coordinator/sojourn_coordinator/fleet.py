@@ -9,9 +9,8 @@ from typing import Final, Protocol
 
 from sojourn.contracts import Entry
 from sojourn.errors import PeerError
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sojourn_coordinator.bodies import BodyDesk
 from sojourn_coordinator.desk import HeldOrder, PhaseDesk
@@ -65,8 +64,8 @@ class Fleet:
     async def load(self) -> None:
         """Read the agents that connected in earlier lives. One that is no longer trusted is left out."""
 
-        async def work(connection: AsyncConnection) -> list[tuple[bytes, int]]:
-            rows = await connection.execute(select(agents.c.entry, agents.c.next_sequence))
+        def work(connection: Connection) -> list[tuple[bytes, int]]:
+            rows = connection.execute(select(agents.c.entry, agents.c.next_sequence))
             return [(row.entry, row.next_sequence) for row in rows]
 
         for signed, sequence in await self._house.database.read(work):
@@ -152,11 +151,11 @@ class Fleet:
     async def _remember(self, entry: Entry, signed: bytes) -> None:
         now = self._house.now()
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             row = insert(agents).values(
                 key=entry.key, name=entry.name, entry=signed, next_sequence=FIRST_SEQUENCE, seen_ms=now
             )
             fresh = {"name": entry.name, "entry": signed, "seen_ms": now}
-            await connection.execute(row.on_conflict_do_update(index_elements=["key"], set_=fresh))
+            connection.execute(row.on_conflict_do_update(index_elements=["key"], set_=fresh))
 
         await self._house.database.write(work)

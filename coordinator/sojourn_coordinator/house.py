@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from sojourn.crypto import Identity, TrustedSet, load_trusted_set
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sojourn_coordinator.evaluating import Evaluator
 from sojourn_coordinator.faults import Fault
@@ -85,13 +84,13 @@ class House:
         """Unix milliseconds that never go back, across restarts too (see `stamp`)."""
         return self.trusted.observe(wall_clock_ms())
 
-    async def stamp(self, connection: AsyncConnection) -> None:
+    def stamp(self, connection: Connection) -> None:
         """Make the highest time seen durable, inside the caller's transaction."""
-        now = self.now()
+        now = self.trusted.now
         statement = insert(meta).values(name=_TIME, value=now)
-        await connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": now}))
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": now}))
 
 
-async def _read_time(connection: AsyncConnection) -> int:
-    found = (await connection.execute(select(meta.c.value).where(meta.c.name == _TIME))).scalar()
+def _read_time(connection: Connection) -> int:
+    found = (connection.execute(select(meta.c.value).where(meta.c.name == _TIME))).scalar()
     return int(found or 0)

@@ -10,20 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from sojourn.codec import decode, digest, encode
 from sojourn.contracts import Bundle, Job, Phase, Plan, Signed, UpdateSpec, root_run
 from sojourn.crypto import VerifiedSubmission
-from sojourn.datoms import split_datoms, unpack
-from sojourn.errors import PlanMismatch, ProgramInvalid, StoreError
+from sojourn.datoms import split_datoms
+from sojourn.errors import StoreError
+from sojourn.submissions import check_submission, evaluation_graph
 from sojourn.vm import VerifiedProgram, verify
 from sojourn_policies import policy
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sojourn_coordinator.evaluating import check_evaluation, evaluation_graph
 from sojourn_coordinator.feed import append_event
 from sojourn_coordinator.house import House
 from sojourn_coordinator.ledger import append_entry
@@ -31,9 +28,8 @@ from sojourn_coordinator.store import ObjectWriter, StoredBody, pack_extents, un
 from sojourn_coordinator.store.schema import items, jobs, models, objects
 
 __all__ = [
-    "ROUNDS_EFFECTS",
     "JobContext",
-    "check_submission",
+    "judge_submission",
     "keep_object",
     "load_job",
     "read_item",
@@ -41,14 +37,7 @@ __all__ = [
     "update_of",
 ]
 
-ROUNDS_EFFECTS: Final = frozenset({"fleet.invite", "fleet.ask", "updates.aggregate", "model.publish", "log.note"})
-"""What the coordinator serves. A rounds program that can reach anything else is refused at submission."""
-
-_AGENT_ONLY: Final = ROUNDS_EFFECTS - {"log.note"}
 _DOCUMENTS: Final = ("job", "program", "rounds", "plan")
-
-Tensors = dict[str, npt.NDArray[Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
@@ -95,57 +84,15 @@ def trained_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     return {tensor.name: tensor.shape for tensor in plan.state if tensor.trained}
 
 
-def check_submission(submission: VerifiedSubmission) -> None:
-    """Check what signatures do not: programs, plan, model, data and policy fit together.
+def judge_submission(submission: VerifiedSubmission) -> None:
+    """Check what signatures do not: everything fits together, and the policy is one that this coordinator has.
 
     Raises:
-        ProgramInvalid: a program is refused, lacks an entry, or asks for effects that it cannot get.
-        PlanMismatch: graphs, initial model or held-out data are not what the plan states.
+        SojournError: as `sojourn.submissions.check_submission` does.
         ConfigError: the aggregation policy does not exist.
-        DecodeError: a stream is damaged or not the one that the job names.
     """
-    from sojourn.interpreters import check_plan  # noqa: PLC0415 - pulls in the onnx package
-
-    job, plan = submission.job.value, submission.plan.value
-    policy(job.policy)
-    check_plan(plan, submission.graphs)
-    _check_programs(submission)
-    _check_model(plan, unpack(split_datoms(submission.initial), root=job.initial))
-    if job.heldout:
-        check_evaluation(plan, unpack(split_datoms(submission.heldout), root=job.heldout))
-
-
-def _check_programs(submission: VerifiedSubmission) -> None:
-    job = submission.job.value
-    rounds, program = verify(submission.rounds.value), verify(submission.program.value)
-    if job.rounds_entry not in rounds.entries:
-        raise ProgramInvalid(f"the rounds program has no entry {job.rounds_entry!r}; name one of its continuations")
-    excess = sorted(rounds.effects(job.rounds_entry) - ROUNDS_EFFECTS)
-    if excess:
-        raise ProgramInvalid(f"the rounds program can reach {excess[0]}, which a coordinator does not serve")
-    for phase in job.phases:
-        if phase.entry not in program.entries:
-            raise ProgramInvalid(f"phase {phase.name!r} starts {phase.entry!r}, which the agent program does not have")
-        excess = sorted(program.effects(phase.entry) & _AGENT_ONLY)
-        if excess:
-            raise ProgramInvalid(f"entry {phase.entry!r} can reach {excess[0]}, which an agent does not serve")
-
-
-def _check_model(plan: Plan, initial: Tensors) -> None:
-    for tensor in plan.state:
-        found = initial.get(tensor.name)
-        if found is None:
-            if tensor.trained:
-                raise PlanMismatch(f"the initial model lacks the trained tensor {tensor.name!r}")
-            continue
-        if found.shape != tensor.shape or (tensor.trained and found.dtype != np.float32):
-            got = f"{found.dtype} {found.shape}"
-            raise PlanMismatch(
-                f"initial tensor {tensor.name!r} is {got}; the plan states {tensor.dtype} {tensor.shape}"
-            )
-    unknown = sorted(set(initial) - {tensor.name for tensor in plan.state})
-    if unknown:
-        raise PlanMismatch(f"the initial model has a tensor {unknown[0]!r} that the plan's state does not have")
+    policy(submission.job.value.policy)
+    check_submission(submission)
 
 
 async def store_job(house: House, submission: VerifiedSubmission) -> bytes:
@@ -166,25 +113,25 @@ async def store_job(house: House, submission: VerifiedSubmission) -> bytes:
     await house.objects.sync()
     nonce, now = secrets.token_bytes(16), house.now()
 
-    async def work(connection: AsyncConnection) -> None:
-        if (await connection.execute(select(jobs.c.id).where(jobs.c.id == job.digest))).first() is not None:
+    def work(connection: Connection) -> None:
+        if (connection.execute(select(jobs.c.id).where(jobs.c.id == job.digest))).first() is not None:
             return
-        await connection.execute(
+        connection.execute(
             jobs.insert().values(
                 id=job.digest, name=job.value.name, nonce=nonce, run=root_run(job.digest, nonce), state="running",
                 error_code="", error_line=0, rounds=_planned(job.value), initial=job.value.initial, submitted_ms=now,
             )
         )  # fmt: skip
         for name, body in bodies.items():
-            await insert_object(connection, body)
-            await connection.execute(items.insert().values(job=job.digest, name=name, object=body.id))
-        await connection.execute(
+            insert_object(connection, body)
+            connection.execute(items.insert().values(job=job.digest, name=name, object=body.id))
+        connection.execute(
             models.insert().values(job=job.digest, root=job.value.initial, extents=pack_extents(initial))
         )
         detail = {"name": job.value.name, "purpose": job.value.purpose, "author": job.signer.key.hex()}
-        await append_entry(connection, job.digest, now, "submitted", subject=job.digest, detail=detail)
-        await append_event(connection, job.digest, "submitted", detail)
-        await house.stamp(connection)
+        append_entry(connection, job.digest, now, "submitted", subject=job.digest, detail=detail)
+        append_event(connection, job.digest, "submitted", detail)
+        house.stamp(connection)
 
     await house.database.write(work)
     house.feed.wake(job.digest)
@@ -203,10 +150,10 @@ def _append(house: House, data: bytes) -> StoredBody:
     return writer.finish()
 
 
-async def insert_object(connection: AsyncConnection, body: StoredBody) -> None:
+def insert_object(connection: Connection, body: StoredBody) -> None:
     """Make a synced body known, inside the caller's transaction. The same bytes twice are one object."""
     statement = insert(objects).values(id=body.id, length=body.length, extents=pack_extents(body.positions))
-    await connection.execute(statement.on_conflict_do_nothing())
+    connection.execute(statement.on_conflict_do_nothing())
 
 
 async def read_item(house: House, job: bytes, name: str) -> bytes:
@@ -221,8 +168,8 @@ async def read_item(house: House, job: bytes, name: str) -> bytes:
         .where(items.c.job == job, items.c.name == name)
     )
 
-    async def work(connection: AsyncConnection) -> Any:
-        return (await connection.execute(query)).first()
+    def work(connection: Connection) -> Any:
+        return (connection.execute(query)).first()
 
     row = await house.database.read(work)
     if row is None:
@@ -237,8 +184,8 @@ async def load_job(house: House, job: bytes) -> JobContext:
         StoreError: there is no such job, or an item is missing.
     """
 
-    async def work(connection: AsyncConnection) -> Any:
-        return (await connection.execute(select(jobs.c.run).where(jobs.c.id == job))).scalar()
+    def work(connection: Connection) -> Any:
+        return (connection.execute(select(jobs.c.run).where(jobs.c.id == job))).scalar()
 
     run = await house.database.read(work)
     if run is None:
@@ -267,8 +214,8 @@ async def keep_object(house: House, data: bytes) -> bytes:
     body = _append(house, data)
     await house.objects.sync()
 
-    async def work(connection: AsyncConnection) -> None:
-        await insert_object(connection, body)
+    def work(connection: Connection) -> None:
+        insert_object(connection, body)
 
     await house.database.write(work)
     return body.id

@@ -18,8 +18,7 @@ from typing import ClassVar, Final
 from sojourn.codec import Kind, Record, decode, digest, encode
 from sojourn.contracts import Scalar
 from sojourn.errors import StoreError
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.store.schema import ledger
 
@@ -53,8 +52,8 @@ class LedgerEntry(Record, frozen=True):
     detail: dict[str, Scalar]
 
 
-async def append_entry(
-    connection: AsyncConnection,
+def append_entry(
+    connection: Connection,
     job: bytes,
     time_ms: int,
     kind: str,
@@ -65,17 +64,17 @@ async def append_entry(
 ) -> LedgerEntry:
     """Append one entry to the job's chain, inside the caller's transaction."""
     newest = select(ledger.c.sequence, ledger.c.digest).where(ledger.c.job == job)
-    last = (await connection.execute(newest.order_by(ledger.c.sequence.desc()).limit(1))).first()
+    last = (connection.execute(newest.order_by(ledger.c.sequence.desc()).limit(1))).first()
     sequence, previous = (0, _FIRST) if last is None else (last.sequence + 1, last.digest)
     entry = LedgerEntry(job, sequence, previous, time_ms, kind, agent, subject, dict(detail or {}))
     data = encode(entry)
-    await connection.execute(ledger.insert().values(job=job, sequence=sequence, digest=digest(data), entry=data))
+    connection.execute(ledger.insert().values(job=job, sequence=sequence, digest=digest(data), entry=data))
     return entry
 
 
-async def read_entries(connection: AsyncConnection, job: bytes) -> list[bytes]:
+def read_entries(connection: Connection, job: bytes) -> list[bytes]:
     """The job's entries in order, exact bytes."""
-    rows = await connection.execute(select(ledger.c.entry).where(ledger.c.job == job).order_by(ledger.c.sequence))
+    rows = connection.execute(select(ledger.c.entry).where(ledger.c.job == job).order_by(ledger.c.sequence))
     return [row.entry for row in rows]
 
 

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from sojourn.codec import decode
 from sojourn.datoms import BlockKind, Seal, pack, unpack
 from sojourn.errors import StoreError
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sojourn_coordinator.house import House
 from sojourn_coordinator.store import pack_extents, unpack_extents
@@ -54,10 +53,10 @@ class ModelShelf:
         self._keep(root, tensors)
         return root
 
-    async def commit(self, connection: AsyncConnection, root: bytes) -> None:
+    def commit(self, connection: Connection, root: bytes) -> None:
         """Name a model that was put, inside the caller's transaction. A round that changed nothing gives it again."""
         statement = insert(models).values(job=self._job, root=root, extents=pack_extents(self._extents[root]))
-        await connection.execute(statement.on_conflict_do_nothing())
+        connection.execute(statement.on_conflict_do_nothing())
 
     async def has(self, root: bytes) -> bool:
         """Whether there is such a model."""
@@ -89,8 +88,8 @@ class ModelShelf:
     async def _load_extents(self, root: bytes) -> bool:
         query = select(models.c.extents).where(models.c.job == self._job, models.c.root == root)
 
-        async def work(connection: AsyncConnection) -> bytes | None:
-            return (await connection.execute(query)).scalar()
+        def work(connection: Connection) -> bytes | None:
+            return (connection.execute(query)).scalar()
 
         extents = await self._house.database.read(work)
         if extents is None:

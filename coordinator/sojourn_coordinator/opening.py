@@ -10,8 +10,7 @@ from sojourn.contracts import Order, OrderPacket, Scalar, Signed
 from sojourn.crypto import ORDER, seal_envelope
 from sojourn.datoms import join_datoms
 from sojourn.errors import StoreError
-from sqlalchemy import bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, select, update
 
 from sojourn_coordinator.batch import Batch
 from sojourn_coordinator.bodies import SealedBody, load_body, seal_into
@@ -88,12 +87,12 @@ class PhaseOpener:
     async def reopen(self, phase_id: bytes) -> PhaseDesk | None:
         """The phase as an earlier life left it, None where there is none of that id."""
 
-        async def work(connection: AsyncConnection) -> tuple[Any, list[Any], list[Any]] | None:
-            row = (await connection.execute(select(phases).where(phases.c.id == phase_id))).first()
+        def work(connection: Connection) -> tuple[Any, list[Any], list[Any]] | None:
+            row = (connection.execute(select(phases).where(phases.c.id == phase_id))).first()
             if row is None:
                 return None
-            found = await connection.execute(select(orders).where(orders.c.phase == phase_id))
-            given = await connection.execute(select(answers).where(answers.c.phase == phase_id))
+            found = connection.execute(select(orders).where(orders.c.phase == phase_id))
+            given = connection.execute(select(answers).where(answers.c.phase == phase_id))
             return row, list(found), list(given)
 
         stored = await self._house.database.read(work)
@@ -163,8 +162,8 @@ class PhaseOpener:
         sequences: dict[bytes, int],
         bodies: tuple[SealedBody, ...],
     ) -> Any:
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(
+        def work(connection: Connection) -> None:
+            connection.execute(
                 phases.insert().values(
                     id=facts.id, job=facts.job, operation=facts.operation, round=facts.round, name=facts.phase.name,
                     participants=join_keys(ledger.participants), remaining_ms=ledger.remaining_ms, state="open",
@@ -172,15 +171,15 @@ class PhaseOpener:
                 )
             )  # fmt: skip
             for body in bodies:
-                await insert_object(connection, body.stored)
+                insert_object(connection, body.stored)
             if rows:
-                await connection.execute(orders.insert(), rows)
+                connection.execute(orders.insert(), rows)
                 statement = update(agents).where(agents.c.key == bindparam("k")).values(next_sequence=bindparam("s"))
-                await connection.execute(statement, [{"k": key, "s": value} for key, value in sequences.items()])
+                connection.execute(statement, [{"k": key, "s": value} for key, value in sequences.items()])
             count = len(ledger.participants)
             detail: dict[str, Scalar] = {"round": facts.round, "phase": facts.phase.name, "participants": count}
-            await append_entry(connection, facts.job, facts.opened_ms, "opened", subject=facts.id, detail=detail)
-            await append_event(connection, facts.job, "opened", detail)
+            append_entry(connection, facts.job, facts.opened_ms, "opened", subject=facts.id, detail=detail)
+            append_event(connection, facts.job, "opened", detail)
 
         return work
 

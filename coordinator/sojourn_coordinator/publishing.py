@@ -14,8 +14,7 @@ from typing import Any
 from sojourn.codec import digest
 from sojourn.contracts import SUITE_1, Publication, Scalar
 from sojourn.errors import UsageError
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.batch import Batch
 from sojourn_coordinator.desk import PhaseDesk
@@ -101,8 +100,8 @@ class Publisher:
         root = self._shelf.put(folded.tensors)
         self._origins[root] = _Origin(desk.facts.id, base, folded.weight, dict(chosen))
 
-        async def work(connection: AsyncConnection) -> None:
-            await self._shelf.commit(connection, root)
+        def work(connection: Connection) -> None:
+            self._shelf.commit(connection, root)
 
         self._batch.add(work)
         detail = {"phase": desk.facts.id.hex(), "base": base.hex(), "weight": folded.weight, "policy": dict(chosen)}
@@ -143,23 +142,21 @@ class Publisher:
         )
         return model
 
-    def _work(
-        self, published: Published, signed: bytes, phase: bytes, now: int
-    ) -> Callable[[AsyncConnection], Awaitable[None]]:
+    def _work(self, published: Published, signed: bytes, phase: bytes, now: int) -> Callable[[Connection], None]:
         job, evaluates = self._context.id, self._context.evaluates
         text = json.dumps(published.summary, sort_keys=True)
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(
+        def work(connection: Connection) -> None:
+            connection.execute(
                 publications.insert().values(
                     job=job, operation=published.operation, round=published.round, phase=phase,
                     model=published.model, signed=signed, summary=text,
                 )
             )  # fmt: skip
             detail: dict[str, Scalar] = {"round": published.round, "model": published.model.hex()}
-            await append_entry(connection, job, now, "published", subject=digest(signed), detail=detail)
+            append_entry(connection, job, now, "published", subject=digest(signed), detail=detail)
             if not evaluates:  # else the event comes with the metrics
-                await append_event(connection, job, "published", {**published.summary, "model": published.model.hex()})
+                append_event(connection, job, "published", {**published.summary, "model": published.model.hex()})
 
         return work
 
@@ -170,8 +167,8 @@ class Publisher:
             operations.c.subject == model,
         )
 
-        async def work(connection: AsyncConnection) -> str | None:
-            return (await connection.execute(query.order_by(operations.c.operation.desc()).limit(1))).scalar()
+        def work(connection: Connection) -> str | None:
+            return (connection.execute(query.order_by(operations.c.operation.desc()).limit(1))).scalar()
 
         text = await self._house.database.read(work)
         if text is None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from sojourn.datoms import join_datoms
 from sojourn.errors import UsageError
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from sojourn_coordinator.house import House
 from sojourn_coordinator.models import ModelShelf
@@ -44,8 +43,8 @@ async def jobs_view(database: Database) -> list[dict[str, Any]]:
     """All jobs, oldest first: id, name, state, error, and how many rounds of how many are published."""
     published = select(func.count()).where(publications.c.job == jobs.c.id).scalar_subquery()
 
-    async def work(connection: AsyncConnection) -> list[Any]:
-        return list(await connection.execute(select(jobs, published.label("published")).order_by(jobs.c.number)))
+    def work(connection: Connection) -> list[Any]:
+        return list(connection.execute(select(jobs, published.label("published")).order_by(jobs.c.number)))
 
     return [_head(row, row.published) for row in await database.read(work)]
 
@@ -59,9 +58,9 @@ async def job_view(database: Database, job: bytes) -> dict[str, Any]:
     same = (evaluations.c.job == publications.c.job) & (evaluations.c.operation == publications.c.operation)
     query = select(publications, evaluations.c.loss, evaluations.c.auc).join(evaluations, same, isouter=True)
 
-    async def work(connection: AsyncConnection) -> tuple[Any, list[Any]]:
-        row = (await connection.execute(select(jobs).where(jobs.c.id == job))).first()
-        found = await connection.execute(query.where(publications.c.job == job).order_by(publications.c.operation))
+    def work(connection: Connection) -> tuple[Any, list[Any]]:
+        row = (connection.execute(select(jobs).where(jobs.c.id == job))).first()
+        found = connection.execute(query.where(publications.c.job == job).order_by(publications.c.operation))
         return row, list(found)
 
     row, rows = await database.read(work)
@@ -87,9 +86,9 @@ async def model_view(house: House, job: bytes, round_: int | None) -> tuple[byte
     if round_ is not None:
         query = query.where(publications.c.round == round_)
 
-    async def work(connection: AsyncConnection) -> tuple[bytes | None, bytes | None]:
-        initial = (await connection.execute(select(jobs.c.initial).where(jobs.c.id == job))).scalar()
-        return initial, (await connection.execute(query.limit(1))).scalar()
+    def work(connection: Connection) -> tuple[bytes | None, bytes | None]:
+        initial = (connection.execute(select(jobs.c.initial).where(jobs.c.id == job))).scalar()
+        return initial, (connection.execute(query.limit(1))).scalar()
 
     initial, root = await house.database.read(work)
     if initial is None:
@@ -103,8 +102,8 @@ async def model_view(house: House, job: bytes, round_: int | None) -> tuple[byte
 async def agents_view(database: Database, connected: Container[bytes]) -> list[dict[str, Any]]:
     """Agents that have ever connected, by name."""
 
-    async def work(connection: AsyncConnection) -> list[Any]:
-        return list(await connection.execute(select(agents).order_by(agents.c.name, agents.c.key)))
+    def work(connection: Connection) -> list[Any]:
+        return list(connection.execute(select(agents).order_by(agents.c.name, agents.c.key)))
 
     return [
         {"name": row.name, "key": row.key.hex(), "connected": row.key in connected, "seen_ms": row.seen_ms}
@@ -133,8 +132,8 @@ async def known_job(database: Database, job: bytes) -> bytes:
         UnknownObject: there is no such job.
     """
 
-    async def work(connection: AsyncConnection) -> bool:
-        return (await connection.execute(select(jobs.c.id).where(jobs.c.id == job))).first() is not None
+    def work(connection: Connection) -> bool:
+        return (connection.execute(select(jobs.c.id).where(jobs.c.id == job))).first() is not None
 
     if not await database.read(work):
         raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")

@@ -16,8 +16,7 @@ from sojourn.errors import MachineError, SojournError, StoreError
 from sojourn.labels import PUBLIC
 from sojourn.limits import MIB
 from sojourn.vm import Done, Failed, Handle, Machine, Parked, RecordValue, Sliced
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select, update
 
 from sojourn_coordinator.batch import Batch
 from sojourn_coordinator.effects import EffectFailed, RoundEffects
@@ -103,8 +102,8 @@ class JobRunner:
     async def _load(self) -> Machine:
         context = self._context
 
-        async def work(connection: AsyncConnection) -> bytes | None:
-            return (await connection.execute(select(jobs.c.snapshot).where(jobs.c.id == context.id))).scalar()
+        def work(connection: Connection) -> bytes | None:
+            return (connection.execute(select(jobs.c.snapshot).where(jobs.c.id == context.id))).scalar()
 
         snapshot = await self._house.database.read(work)
         if snapshot is not None:
@@ -129,11 +128,11 @@ class JobRunner:
         snapshot, job = self._machine.dump(), self._context.id
         await self._house.objects.sync()
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             for each in works:
-                await each(connection)
-            await connection.execute(update(jobs).where(jobs.c.id == job).values(snapshot=snapshot))
-            await self._house.stamp(connection)
+                each(connection)
+            connection.execute(update(jobs).where(jobs.c.id == job).values(snapshot=snapshot))
+            self._house.stamp(connection)
 
         await self._house.database.write(work)
         self._house.feed.wake(job)
@@ -144,12 +143,12 @@ class JobRunner:
         job, now = self._context.id, self._house.now()
         detail: dict[str, Scalar] = {} if state == "done" else {"code": code, "line": line, "message": message}
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             row = update(jobs).where(jobs.c.id == job)
-            await connection.execute(row.values(state=state, error_code=code, error_line=line, ended_ms=now))
-            await append_entry(connection, job, now, state, detail=detail)
-            await append_event(connection, job, state, detail, last=True)
-            await self._house.stamp(connection)
+            connection.execute(row.values(state=state, error_code=code, error_line=line, ended_ms=now))
+            append_entry(connection, job, now, state, detail=detail)
+            append_event(connection, job, state, detail, last=True)
+            self._house.stamp(connection)
 
         await self._house.database.write(work)
         self._house.feed.wake(job)

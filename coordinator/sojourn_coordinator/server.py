@@ -19,7 +19,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
@@ -152,7 +152,8 @@ async def _run(
     async with serve(state, agents, operators, fault) as running:
         announce(running)
         broken = asyncio.create_task(running.coordinator.failed())
-        await asyncio.wait({stopped, broken}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {stopped, broken}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if broken.done():
             broken.result()
         broken.cancel()

@@ -13,14 +13,13 @@ from typing import Self
 import structlog
 from sojourn.contracts import Entry
 from sojourn.wire import AnswerSink, BodySource, Greeting, Hello, Lease, Verdict
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from sojourn_coordinator.answers import Intake
 from sojourn_coordinator.faults import Fault
 from sojourn_coordinator.fleet import Fleet, Links
 from sojourn_coordinator.house import House
-from sojourn_coordinator.jobs import check_submission, load_job, store_job
+from sojourn_coordinator.jobs import judge_submission, load_job, store_job
 from sojourn_coordinator.rounds.opening import LEASE_MS
 from sojourn_coordinator.runner import JobRunner
 from sojourn_coordinator.store.schema import jobs
@@ -70,8 +69,8 @@ class Coordinator:
         self.fleet.attach(links)
         query = select(jobs.c.id).where(jobs.c.state == "running").order_by(jobs.c.number)
 
-        async def work(connection: AsyncConnection) -> list[bytes]:
-            return list((await connection.execute(query)).scalars())
+        def work(connection: Connection) -> list[bytes]:
+            return list((connection.execute(query)).scalars())
 
         for job in await self.house.database.read(work):
             await self._run(job)
@@ -91,7 +90,7 @@ class Coordinator:
         submission = self.house.trusted.verify_submission(data, self.house.now())
         async with self._submitting:
             if not await self._stored(submission.job.digest):
-                await asyncio.to_thread(check_submission, submission)
+                await asyncio.to_thread(judge_submission, submission)
                 await store_job(self.house, submission)
                 _log.info("job.submitted", job=submission.job.digest.hex(), name=submission.job.value.name)
                 await self._run(submission.job.digest)
@@ -117,8 +116,8 @@ class Coordinator:
         return self.house.trusted.verify_agent(signed, self.house.now())
 
     async def _stored(self, job: bytes) -> bool:
-        async def work(connection: AsyncConnection) -> bool:
-            return (await connection.execute(select(jobs.c.id).where(jobs.c.id == job))).first() is not None
+        def work(connection: Connection) -> bool:
+            return (connection.execute(select(jobs.c.id).where(jobs.c.id == job))).first() is not None
 
         return await self.house.database.read(work)
 

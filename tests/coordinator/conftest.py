@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-
 from sojourn.codec import decode, digest, encode
 from sojourn.contracts import (
     SUITE_1,
@@ -40,6 +39,7 @@ from sojourn.crypto import (
     Identity,
     TrustedSet,
     create_trust,
+    load_trusted_set,
     open_body,
     open_envelope,
     seal_body,
@@ -48,8 +48,10 @@ from sojourn.crypto import (
     sign_payload,
 )
 from sojourn.datoms import BlockKind, join_datoms, pack_list, pack_update, split_datoms, unpack
+from sojourn.errors import PeerError
 from sojourn.vm import compile_source
 from sojourn.wire import Closed, Committed, HeldOrder, Hello, Rejected
+from sojourn_coordinator.answers import reason_of
 from sojourn_coordinator.house import wall_clock_ms
 from sojourn_coordinator.service import Coordinator
 from sojourn_coordinator.state import init_state
@@ -306,9 +308,6 @@ class Hand:
 
     async def offer(self, coordinator: Coordinator, answer: Prepared, chunk: int = 700):
         """Offer an answer as the gateway does; the verdict, or the refusal that the gateway would make of an error."""
-        from sojourn.errors import PeerError
-        from sojourn_coordinator.answers import reason_of
-
         taken = await coordinator.on_offer(self.entry, answer.order, answer.packet, answer.body_id, len(answer.body))
         if isinstance(taken, Committed | Closed | Rejected):
             return taken
@@ -361,8 +360,6 @@ class World:
         self.hands = [self.enrol(f"agent-{number}") for number in range(agents)]
 
     def trusted(self) -> TrustedSet:
-        from sojourn.crypto import load_trusted_set
-
         return load_trusted_set(self.state)
 
     def enrol(self, name: str) -> Hand:
@@ -439,7 +436,7 @@ class Crash:
 async def abandon(coordinator: Coordinator) -> None:
     """Leave a coordinator as a kill would: its tasks end where they are, only the files are let go of."""
     for task in asyncio.all_tasks():
-        if task is not asyncio.current_task() and task.get_name() != "keep":
+        if task is not asyncio.current_task() and task.get_name() != "database-drain":
             task.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)

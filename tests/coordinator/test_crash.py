@@ -2,12 +2,11 @@
 
 import asyncio
 
-from sqlalchemy import func, select
-
 from sojourn_coordinator.ledger import read_entries, verify_chain
 from sojourn_coordinator.queries import job_view
 from sojourn_coordinator.service import Coordinator
 from sojourn_coordinator.store.schema import answers, evaluations, operations, orders, phases, publications
+from sqlalchemy import func, select
 
 ROUNDS = 2
 QUORUM = 2
@@ -21,14 +20,14 @@ async def finish(world, links_class, wait_for_end, submission: bytes):
 
 
 async def facts(coordinator: Coordinator, job: bytes):
-    async def count(connection):
-        async def of(table):
-            return (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+    def count(connection):
+        def of(table):
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
-        return {t.name: await of(t) for t in (answers, evaluations, operations, orders, phases, publications)}
+        return {t.name: of(t) for t in (answers, evaluations, operations, orders, phases, publications)}
 
-    async def chain(connection):
-        return await read_entries(connection, job)
+    def chain(connection):
+        return read_entries(connection, job)
 
     view = await job_view(coordinator.house.database, job)
     entries = verify_chain(await coordinator.house.database.read(chain))
@@ -41,9 +40,7 @@ async def facts(coordinator: Coordinator, job: bytes):
     }
 
 
-async def test_every_commit_is_a_place_to_stop(
-    world, tmp_path, links_class, crash_at, walk_away, wait_for_end
-) -> None:
+async def test_every_commit_is_a_place_to_stop(world, tmp_path, links_class, crash_at, walk_away, wait_for_end) -> None:
     submission = world.submission(rounds=ROUNDS, quorum=QUORUM)
     expected = await finish(world.fresh_copy(tmp_path / "whole"), links_class, wait_for_end, submission)
     assert expected["state"] == "done"

@@ -1,7 +1,4 @@
-import asyncio
 import json
-
-import numpy as np
 
 from sojourn.datoms import split_datoms, unpack
 from sojourn_coordinator.queries import agents_view, job_view, jobs_view, model_view

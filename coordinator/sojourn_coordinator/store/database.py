@@ -6,47 +6,43 @@ Rules:
   the same moment share one commit; each is a savepoint of its own, so that one that raises leaves no trace.
 * A started write ends even when its caller is cancelled: a transaction is never left half-way on the connection.
 * Reads see committed states only and never wait for the writer.
+* A whole transaction runs in the writer's thread. An asyncio driver changes threads three times for each statement:
+  measured with eight statements, 1.9 ms against 0.6 ms for a transaction, and several times that on a busy machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
-from sojourn.errors import StateVersion, StoreError
-from sqlalchemy import URL, Connection, event
+from sojourn.errors import SojournError, StateVersion, StoreError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
 from sojourn_coordinator.store.schema import SCHEMA_VERSION, meta, metadata
 
 __all__ = ["Database"]
 
 T = TypeVar("T")
+Work: TypeAlias = Callable[[Connection], Any]
 
 _GROUP: Final = 64  # works of one commit
-
-
-@dataclass(slots=True)
-class _Group:
-    transaction: AsyncTransaction
-    committed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    works: int = 0
+_READERS: Final = 2  # threads
 
 
 class Database:
     """Open with `Database.open`; close with `close`."""
 
-    def __init__(self, engine: AsyncEngine, writer: AsyncConnection) -> None:
+    def __init__(self, engine: Engine, thread: ThreadPoolExecutor, writer: Connection) -> None:
         self._engine = engine
+        self._thread = thread
         self._writer = writer
-        self._lock = asyncio.Lock()
-        self._waiting = 0
-        self._group: _Group | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-read")
+        self._queue: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._draining: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -56,101 +52,123 @@ class Database:
             StateVersion: another version of this program wrote it.
             StoreError: it cannot be opened.
         """
-        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
-        event.listen(engine.sync_engine, "connect", _configure)
-        event.listen(engine.sync_engine, "begin", _begin)
+        engine = create_engine(URL.create("sqlite", database=str(path)))
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="database-write")
+        loop = asyncio.get_running_loop()
         try:
-            writer = await engine.connect()
-            await writer.execution_options(sojourn_writer=True)
-            async with writer.begin():
-                await writer.run_sync(metadata.create_all)
-                stated = (await writer.execute(meta.select().where(meta.c.name == "schema"))).first()
-                if stated is None:
-                    await writer.execute(meta.insert().values(name="schema", value=SCHEMA_VERSION))
-        except SQLAlchemyError as problem:
-            await engine.dispose()
-            raise StoreError(f"cannot open {path}: {problem}; restore the state folder from a backup") from problem
-        if stated is not None and stated.value != SCHEMA_VERSION:
-            await writer.close()
-            await engine.dispose()
-            raise StateVersion(f"{path} has schema {stated.value}, this program reads {SCHEMA_VERSION}; upgrade it")
-        return cls(engine, writer)
+            writer = await loop.run_in_executor(thread, _connect, engine, path)
+        except SojournError:
+            engine.dispose()
+            thread.shutdown()
+            raise
+        return cls(engine, thread, writer)
 
     async def close(self) -> None:
         """Wait for writes that have begun, then close."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
-        await self._writer.close()
-        await self._engine.dispose()
+        while self._draining is not None and not self._draining.done():
+            await asyncio.wait({self._draining})
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._writer.close)
+        self._thread.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
 
-    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run `work` in a read transaction."""
-        async with self._engine.connect() as connection:
-            return await work(connection)
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a read transaction, in a thread of its own; it touches nothing but its connection.
 
-    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        Raises:
+            StoreError: the database cannot be read.
+        """
+
+        def reading() -> T:
+            try:
+                with self._engine.connect() as connection:
+                    return work(connection)
+            except SQLAlchemyError as problem:
+                raise StoreError(f"the database cannot be read: {problem}; check disk and permissions") from problem
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction and return its result once that is durable.
 
         Args:
-            work: issues statements on the connection it gets; awaits nothing else.
+            work: runs in the writer's thread, issues statements on the connection it gets, and touches nothing else.
 
         Raises:
-            StoreError: the commit failed; nothing of it is visible.
+            StoreError: the database refused it; nothing of it is visible.
         """
-        task = asyncio.create_task(self._write(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append((work, future))
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.create_task(self._drain(), name="database-drain")
+        return await asyncio.shield(future)
 
-    async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        self._waiting += 1
-        async with self._lock:
-            self._waiting -= 1
-            try:
-                group, result = await self._within_group(work)
-            finally:
-                open_group = self._group
-                if open_group is not None and (self._waiting == 0 or open_group.works >= _GROUP):
-                    self._group = None
-                    await _commit(open_group)
-        await group.committed
-        return result
-
-    async def _within_group(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> tuple[_Group, T]:
-        """Run one work in the open transaction. The first of a group needs no savepoint: it is rolled back alone."""
-        group = self._group
-        first = group is None
-        try:
-            if group is None:
-                group = self._group = _Group(await self._writer.begin())
-                result = await work(self._writer)
-            else:
-                async with self._writer.begin_nested():
-                    result = await work(self._writer)
-        except SQLAlchemyError as problem:
-            await self._drop(first)
-            raise StoreError(f"the database refused a write: {problem}; check disk space and permissions") from problem
-        except BaseException:
-            await self._drop(first)
-            raise
-        group.works += 1
-        return group, result
-
-    async def _drop(self, first: bool) -> None:
-        group = self._group
-        if first and group is not None:
-            self._group = None
-            await group.transaction.rollback()
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            batch, self._queue = self._queue[:_GROUP], self._queue[_GROUP:]
+            works = [work for work, _ in batch]
+            done = loop.run_in_executor(self._thread, _commit, self._writer, works)
+            await asyncio.wait({done})
+            problem = done.exception()
+            outcomes = [problem] * len(batch) if problem is not None else done.result()
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                _settle(future, outcome)
+        self._draining = None
 
 
-async def _commit(group: _Group) -> None:
-    try:
-        await group.transaction.commit()
-    except SQLAlchemyError as problem:
-        group.committed.set_exception(StoreError(f"a commit failed: {problem}; free disk space and start again"))
-        group.committed.exception()  # looked at, even where nobody waits any more
+class _Value:
+    """The result of one work; anything else in a list of outcomes is what it raised."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _settle(future: asyncio.Future[Any], outcome: _Value | BaseException) -> None:
+    if future.cancelled():
+        return
+    if isinstance(outcome, _Value):
+        future.set_result(outcome.value)
     else:
-        group.committed.set_result(None)
+        future.set_exception(outcome)
+        future.exception()  # looked at, even where the caller has gone away
+
+
+def _commit(writer: Connection, works: Sequence[Work]) -> list[_Value | BaseException]:
+    """One transaction with all works. A work that raises an error of ours is left out; anything else fails them all."""
+    outcomes: list[_Value | BaseException] = []
+    try:
+        with writer.begin():
+            if len(works) == 1:
+                return [_Value(works[0](writer))]
+            for work in works:
+                try:
+                    with writer.begin_nested():
+                        outcomes.append(_Value(work(writer)))
+                except SojournError as problem:
+                    outcomes.append(problem)
+    except SQLAlchemyError as problem:
+        raise StoreError(f"the database refused a write: {problem}; check disk space and permissions") from problem
+    return outcomes
+
+
+def _connect(engine: Engine, path: Path) -> Connection:
+    try:
+        writer = engine.connect().execution_options(sojourn_writer=True)
+        with writer.begin():
+            metadata.create_all(writer)
+            stated = writer.execute(meta.select().where(meta.c.name == "schema")).first()
+            if stated is None:
+                writer.execute(meta.insert().values(name="schema", value=SCHEMA_VERSION))
+    except SQLAlchemyError as problem:
+        raise StoreError(f"cannot open {path}: {problem}; restore the state folder from a backup") from problem
+    if stated is not None and stated.value != SCHEMA_VERSION:
+        writer.close()
+        raise StateVersion(f"{path} has schema {stated.value}, this program reads {SCHEMA_VERSION}; upgrade it")
+    return writer
 
 
 def _configure(connection: Any, _record: object) -> None:
