@@ -169,10 +169,15 @@ def main(a, b):
 
 
 def test_handle_beyond_the_label_is_not_let_in(kit: Any) -> None:
-    machine = kit.start(
-        "def f(t):\n    return gpu.run('g', t=t)\n\n@continuation\ndef main(t):\n    return private(f, t, fuel=99, memory=9999)\n",
-        Handle("tensor", b"t", PUBLIC),
-    )
+    source = """
+def f(t):
+    return gpu.run("g", t=t)
+
+@continuation
+def main(t):
+    return private(f, t, fuel=99, memory=9999)
+"""
+    machine = kit.start(source, Handle("tensor", b"t", PUBLIC))
     assert isinstance(machine.run(100), Parked)
     with pytest.raises(MachineError, match="does not flow"):
         machine.resume({"out": Handle("tensor", b"x", Label.of("clinic/a"))})

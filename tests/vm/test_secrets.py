@@ -179,11 +179,16 @@ SILENT = {
     "memory": "box = private(greedy, rows, fuel=3000, memory=30000)",
     "mutation": "box = private(noisy, rows, out, fuel=3000, memory=30000)\nlog.note(str(out))\nlog.note(f'{len(out)}')",
     "number_of_effects": "box = private(noisy, rows, [], fuel=3000, memory=30000)\nlog.note('after')",
-    "failing_release": "release.mean(private(failing, rows, fuel=3000, memory=30000), of='n', name='n', low=0.0, high=1.0)",
+    "failing_release": (
+        "bad = private(failing, rows, fuel=3000, memory=30000)\nrelease.mean(bad, of='n', name='n', low=0.0, high=1.0)"
+    ),
     "boxed_effect": "box = tensor.item(gpu.run('g', x=box))",
     "boxed_error": "box = gpu.run('g', x=private(failing, rows, fuel=3000, memory=30000))",
     "nested_boxes": "box = private(secret, rows, fuel=3000, memory=30000)\nbox = gpu.run('g', x=[box, box])",
-    "identity": "other = private(secret, rows, fuel=3000, memory=30000)\nkept = {'a': box, 'b': [other, box]}\nlog.note(str(len(kept)))",
+    "identity": (
+        "other = private(secret, rows, fuel=3000, memory=30000)\n"
+        "kept = {'a': box, 'b': [other, box]}\nlog.note(str(len(kept)))"
+    ),
     "default": "x = {'k': box}.get('q', box)\nlog.note('done')",
 }
 

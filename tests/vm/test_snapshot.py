@@ -82,7 +82,16 @@ def test_every_state_survives_and_is_written_the_same(kit: Any, host: Any) -> No
 
 
 def test_aliasing_and_cycles_survive(kit: Any) -> None:
-    source = "@continuation\ndef main():\n    a = [1]\n    t = (a, a)\n    a.append(t)\n    log.note('x')\n    a[0] = 2\n    return [a is None, t[0][0], t[1][1][0][0], str(a)]\n"
+    source = """
+@continuation
+def main():
+    a = [1]
+    t = (a, a)
+    a.append(t)
+    log.note('x')
+    a[0] = 2
+    return [a is None, t[0][0], t[1][1][0][0], str(a)]
+"""
     machine = kit.start(source)
     machine.run(1000)
     machine = Machine.load(machine.program, machine.dump())
@@ -91,7 +100,15 @@ def test_aliasing_and_cycles_survive(kit: Any) -> None:
 
 
 def test_shared_tuples_do_not_blow_up(kit: Any) -> None:
-    source = "@continuation\ndef main():\n    t = ()\n    for _ in range(60):\n        t = (t, t)\n    log.note('x')\n    return t\n"
+    source = """
+@continuation
+def main():
+    t = ()
+    for _ in range(60):
+        t = (t, t)
+    log.note('x')
+    return t
+"""
     machine = kit.start(source)
     machine.run(10**6)
     data = machine.dump()
@@ -102,7 +119,15 @@ def test_shared_tuples_do_not_blow_up(kit: Any) -> None:
 
 
 def test_deep_nesting_is_written_and_read_without_recursion(kit: Any) -> None:
-    source = "@continuation\ndef main():\n    t, x, d = (), [], {}\n    for _ in range(5000):\n        t, x, d = (t,), [x], {'d': d}\n    log.note('x')\n    return [t, x, d]\n"
+    source = """
+@continuation
+def main():
+    t, x, d = (), [], {}
+    for _ in range(5000):
+        t, x, d = (t,), [x], {'d': d}
+    log.note('x')
+    return [t, x, d]
+"""
     machine = kit.start(source, memory=10**8)
     machine.run(10**6)
     data = machine.dump()

@@ -84,7 +84,7 @@ def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
     if type(left) is list and op == "*" and type(right) in _INTS:
         run.allocate(SLOT * len(left) * max(right, 0))
         run.spend(len(left) * max(right, 0) >> 3)
-        left *= right
+        left *= max(right, 0) if left else 0
         return left
     if type(left) is dict and type(right) is dict and op == "|":
         run.allocate(3 * SLOT * len(right))

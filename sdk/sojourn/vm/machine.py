@@ -10,7 +10,7 @@ does not depend on how it ends; its result or its error becomes one box.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sojourn.codec import DIGEST_BYTES, digest_parts
@@ -18,6 +18,7 @@ from sojourn.contracts import Occurrence, child_run
 from sojourn.errors import MachineError
 from sojourn.labels import PUBLIC, Label
 from sojourn.limits import MAX_FUEL, MAX_MEMORY_BYTES
+from sojourn.vm.admission import admit, check_labels, private_things
 from sojourn.vm.copying import copy_values
 from sojourn.vm.effects import EFFECTS
 from sojourn.vm.faults import Exhausted, Raised, refuse_box
@@ -25,10 +26,10 @@ from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.state import BOX_BYTES, BoxContent, Run, walk
 from sojourn.vm.step import Ask, Enter, Stop, new_frame, step
-from sojourn.vm.values import HANDLE_KINDS, Box, DictView, Handle, Iter, RecordValue, RegionError, Value, type_name
+from sojourn.vm.values import Box, DictView, Handle, Iter, RegionError, Value, type_name
 from sojourn.vm.verifier import VerifiedProgram
 
-__all__ = ["Machine", "private_things"]
+__all__ = ["Machine"]
 
 _EXHAUSTED: Final = {"fuel": "FuelExhausted", "memory": "MemoryError"}
 
@@ -83,7 +84,7 @@ class Machine:
         machine = cls(verified, [first])
         defaults = code.defaults[len(code.defaults) - missing :]
         try:
-            first.frames.append(new_frame(first, index, [*machine._admit(first, args), *defaults]))
+            first.frames.append(new_frame(first, index, [*admit(first, args), *defaults]))
         except Raised as problem:
             raise MachineError(f"an argument of {entry}() is refused: {problem.message}") from None
         except Exhausted as problem:
@@ -162,8 +163,8 @@ class Machine:
             if boxing:
                 result = self._box_result(run, effect, value)
             else:
-                result = self._admit(run, (value,))[0]
-                self._check_labels(run, result)
+                result = admit(run, (value,))[0]
+                check_labels(run, result)
         except Raised as problem:
             raise MachineError(f"the result of {effect.name} is refused: {problem.message}") from None
         except Exhausted as problem:
@@ -254,28 +255,6 @@ class Machine:
             raise MachineError("no effect is pending; call run() and answer what it parks with")
         return self.asked
 
-    def _admit(self, run: Run, values: Sequence[Value]) -> list[Value]:
-        """Copies of values from the host, checked; raises Raised where one is no value."""
-        copied = copy_values(run, values)
-        for value in walk(copied):
-            if type(value) is Box:
-                raise Raised("TypeError", "a host gives no boxes")
-            if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
-                raise Raised("TypeError", f"a handle of kind {value.kind!r} or with an id of {len(value.id)} bytes")
-            if type(value) is RecordValue and not all(
-                type(name) is str and name.isascii() and name.isidentifier() for name in value.fields
-            ):
-                raise Raised("TypeError", "a record's fields are not names")
-        return copied
-
-    def _check_labels(self, run: Run, value: Value) -> None:
-        if run.region:
-            for inner in walk((value,)):
-                if type(inner) is Handle and not inner.label.flows_to(run.label):
-                    raise Raised(
-                        "ValueError", f"a handle labelled {inner.label} does not flow to the region's {run.label}"
-                    )
-
     def _act(self, run: Run, stop: Stop) -> None:
         if isinstance(stop, Ask):
             self._park(run, stop)
@@ -361,7 +340,7 @@ class Machine:
                     limit=BOX_BYTES, frames=[], boxes={})  # fmt: skip
         content: Value | RegionError
         try:
-            content = self._admit(purse, (value,))[0]
+            content = admit(purse, (value,))[0]
         except Exhausted:
             content = RegionError("MemoryError", f"the result of {effect.name} is too large for a box", "memory")
         return self._new_box(run, effect, content)
@@ -385,10 +364,3 @@ class Machine:
         else:
             run.frames.clear()
             self.outcome = Failed(code, line, f"{type_name}: {message}" if message else type_name)
-
-
-def private_things(values: Iterable[Value]) -> list[Box | Handle]:
-    """Boxes, and handles with a private label, anywhere inside of values."""
-    return [
-        value for value in walk(values) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
-    ]

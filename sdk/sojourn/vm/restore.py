@@ -13,9 +13,10 @@ from sojourn.codec import DIGEST_BYTES, decode
 from sojourn.contracts import Occurrence, child_run
 from sojourn.errors import SnapshotInvalid
 from sojourn.limits import MAX_FRAMES, MAX_FUEL, MAX_MEMORY_BYTES, MAX_SNAPSHOT_BYTES
+from sojourn.vm.admission import private_things
 from sojourn.vm.cells import CODES, Cells, label_of
 from sojourn.vm.effects import EFFECTS
-from sojourn.vm.machine import Machine, private_things
+from sojourn.vm.machine import Machine
 from sojourn.vm.op import Op
 from sojourn.vm.program import CONTRACT
 from sojourn.vm.progress import Done, Effect, Failed

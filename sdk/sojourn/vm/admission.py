@@ -1,0 +1,47 @@
+"""What comes in from a host, and where private things are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sojourn.codec import DIGEST_BYTES
+from sojourn.vm.copying import copy_values
+from sojourn.vm.faults import Raised
+from sojourn.vm.state import Run, walk
+from sojourn.vm.values import HANDLE_KINDS, Box, Handle, RecordValue, Value
+
+__all__ = ["admit", "check_labels", "private_things"]
+
+
+def admit(run: Run, values: Iterable[Value]) -> list[Value]:
+    """Copies of values from a host, paid for by `run`.
+
+    Raises:
+        Raised: one is no value, is a box, or is a handle or record that is not well made.
+        Exhausted: they do not fit the budgets.
+    """
+    copied = copy_values(run, values)
+    for value in walk(copied):
+        if type(value) is Box:
+            raise Raised("TypeError", "a host gives no boxes")
+        if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
+            raise Raised("TypeError", f"a handle of kind {value.kind!r} or with an id of {len(value.id)} bytes")
+        if type(value) is RecordValue and not all(
+            type(name) is str and name.isascii() and name.isidentifier() for name in value.fields
+        ):
+            raise Raised("TypeError", "a record's fields are not names")
+    return copied
+
+
+def check_labels(run: Run, value: Value) -> None:
+    """In a region, raise Raised unless every handle flows to the region's label."""
+    for inner in walk((value,)) if run.region else ():
+        if type(inner) is Handle and not inner.label.flows_to(run.label):
+            raise Raised("ValueError", f"a handle labelled {inner.label} does not flow to the region's {run.label}")
+
+
+def private_things(values: Iterable[Value]) -> list[Box | Handle]:
+    """Boxes, and handles with a private label, anywhere inside of values."""
+    return [
+        value for value in walk(values) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
+    ]
