@@ -6,6 +6,7 @@ Rules: no private value and no key is shown; counts of effects are those of `age
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from sojourn.agent.folder import AgentPaths
 from sojourn.codec import decode
 from sojourn.contracts import Entry, Signed
 from sojourn.errors import ConfigError
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["AgentStatus", "read_status"]
 
@@ -86,11 +90,21 @@ def read_status(state: str | Path) -> AgentStatus:
 
 
 def _is_held(state: Path) -> bool:
-    """Whether the process that last locked the folder still lives; the lock itself is left alone, so that looking
-    never keeps an agent from starting."""
+    """Whether a process holds the folder.
+
+    The lock is tried only where the process that last took it still lives, so that looking does not keep an agent
+    from starting.
+    """
     try:
         holder = int((state / "lock").read_text("ascii"))
         os.kill(holder, 0)
     except (OSError, ValueError):
         return False
-    return True
+    if sys.platform == "win32":
+        return True
+    with (state / "lock").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
