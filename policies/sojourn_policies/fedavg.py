@@ -175,14 +175,18 @@ class FedAvg:
     """The policy as the entry point group `sojourn.policies` offers it: whole update streams in, a model stream out.
 
     Args:
-        base: the model that the updates are relative to; every tensor of it is trained.
+        base: the model that the updates are relative to.
         spec: of the phase's update.
+        trained: names of the tensors that an update holds; default all of the base.
     """
 
-    def __init__(self, base: Mapping[str, npt.NDArray[Any]], spec: UpdateSpec) -> None:
-        self._shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
+    def __init__(
+        self, base: Mapping[str, npt.NDArray[Any]], spec: UpdateSpec, trained: Iterable[str] | None = None
+    ) -> None:
+        names = list(base) if trained is None else list(trained)
+        self._fold = Fold(base, spec, names)
+        self._shapes = {name: tuple(base[name].shape) for name in names}
         self._spec = spec
-        self._fold = Fold(base, spec)
 
     def add(self, datoms: Iterable[bytes | memoryview]) -> int:
         """Check and fold one update's stream; returns its integer weight.

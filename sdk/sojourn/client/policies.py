@@ -4,7 +4,7 @@ The packaged ones live in `sojourn_policies`; a third party registers its own th
 
 ```python
 class Policy(Protocol):
-    def __init__(self, base: Mapping[str, np.ndarray], spec: UpdateSpec) -> None: ...
+    def __init__(self, base: Mapping[str, np.ndarray], spec: UpdateSpec, trained: Iterable[str]) -> None: ...
     def add(self, datoms: Iterable[bytes]) -> int: ...              # one update's stream; its integer weight
     def result(self) -> tuple[dict[str, np.ndarray], list[bytes], bytes]: ...  # tensors, datoms, root
 ```
@@ -12,7 +12,7 @@ class Policy(Protocol):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
@@ -21,15 +21,15 @@ import numpy as np
 from sojourn.contracts import Scalar, UpdateSpec
 from sojourn.errors import ConfigError
 
-__all__ = ["aggregate", "policy_class"]
+__all__ = ["Fold", "fold_of"]
 
 Tensors = Mapping[str, np.ndarray[Any, Any]]
 
 
-class Policy(Protocol):
+class Fold(Protocol):
     """What the fold of one round offers; see the module's docstring."""
 
-    def __init__(self, base: Tensors, spec: UpdateSpec) -> None: ...
+    def __init__(self, base: Tensors, spec: UpdateSpec, trained: Iterable[str]) -> None: ...
 
     def add(self, datoms: Iterable[bytes | memoryview]) -> int:
         """Fold one update's stream; returns its integer weight."""
@@ -40,28 +40,24 @@ class Policy(Protocol):
         ...
 
 
-def policy_class(name: str) -> type[Policy]:
-    """The policy registered under `name`.
+def fold_of(policy: Mapping[str, Scalar], base: Tensors, spec: UpdateSpec, trained: Iterable[str]) -> Fold:
+    """An empty fold under a job's policy.
+
+    Args:
+        policy: the job's policy record.
+        base: the model that the updates are relative to.
+        spec: of the phase's update.
+        trained: names of the tensors that an update holds.
 
     Raises:
-        ConfigError: no installed package registers it.
+        ConfigError: no installed package registers the policy.
     """
+    name = policy.get("name")
     found = {point.name: point for point in entry_points(group="sojourn.policies")}
-    if name not in found:
+    if not isinstance(name, str) or name not in found:
         have = ", ".join(sorted(found)) or "none"
         raise ConfigError(
             f"no aggregation policy {name!r} is installed (found: {have}); install the package that has it"
         )
-    loaded: type[Policy] = found[name].load()
-    return loaded
-
-
-def aggregate(
-    policy: Mapping[str, Scalar], base: Tensors, spec: UpdateSpec, updates: Sequence[Iterable[bytes | memoryview]]
-) -> tuple[dict[str, np.ndarray[Any, Any]], bytes]:
-    """Fold whole updates under a job's policy: the next model's tensors and its root."""
-    fold = policy_class(str(policy["name"]))(base, spec)
-    for datoms in updates:
-        fold.add(datoms)
-    tensors, _, root = fold.result()
-    return tensors, root
+    cls: type[Fold] = found[name].load()
+    return cls(base, spec, trained)

@@ -27,7 +27,8 @@ class LedgerEntry(Record, frozen=True):
         sequence: 0, 1, … without a gap.
         previous: digest of the entry before; 32 zero bytes for the first.
         time_ms: the coordinator's time, which never goes back.
-        kind: submitted, opened, declined, answered, refused, closed, missed, published, evaluated, note, done or failed.
+        kind: submitted, opened, declined, answered, refused, closed, missed, published, evaluated, note, done or
+            failed.
         agent: key id of the agent concerned; empty for none.
         subject: digest of the document concerned; empty for none.
         detail: public facts.

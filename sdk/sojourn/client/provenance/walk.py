@@ -1,0 +1,89 @@
+"""The walk from the initial model to the final one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sojourn.client.provenance.archive import Archive, must, naming
+from sojourn.client.provenance.documents import Documents
+from sojourn.client.provenance.ledger import read_ledger
+from sojourn.client.provenance.results import Provenance, RoundTrace
+from sojourn.client.provenance.rounds import Rounds, Tensors
+from sojourn.datoms import from_safetensors, split_datoms, unpack
+from sojourn.errors import DecodeError, ProvenanceBroken
+
+__all__ = ["trace"]
+
+
+def trace(export: Path, root_key: bytes, *, model: Path | None = None, recompute: bool = False) -> Provenance:
+    """Verify an export from the initial model to the final one.
+
+    Args:
+        export: the zip that `GET /v1/jobs/{id}/export` gave.
+        root_key: the root's Ed25519 public key, 32 bytes.
+        model: a safetensors file that must hold exactly the final model's tensors.
+        recompute: derive every model again from the recorded updates.
+
+    Raises:
+        ProvenanceBroken: names the item that does not hold.
+    """
+    with Archive(export) as archive:
+        found, tensors = _walk(archive, root_key, recompute=recompute)
+    if model is not None:
+        _same_model(model, tensors)
+    return found
+
+
+def _walk(archive: Archive, root_key: bytes, *, recompute: bool) -> tuple[Provenance, Tensors]:
+    documents = Documents(archive, root_key)
+    job = documents.job()
+    plan = documents.plan(job)
+    documents.programs(job)
+    ledger = read_ledger(archive, documents, job)
+    root = job.value.initial
+    tensors = _stream(archive, "models/initial.stream", root)
+    if job.value.heldout:
+        _stream(archive, "heldout.stream", job.value.heldout)
+    rounds = Rounds(archive, documents, ledger, job, plan, recompute)
+    links: list[RoundTrace] = []
+    for number, entry in ledger.published:
+        link, tensors = rounds.follow(number, entry.subject, root, tensors)
+        root = bytes.fromhex(link.model)
+        links.append(link)
+    if links:
+        tensors = _stream(archive, f"models/{links[-1].round}.stream", root)
+    archive.finish()
+    found = Provenance(
+        job=job.digest.hex(),
+        name=job.value.name,
+        purpose=job.value.purpose,
+        author=job.signer.name,
+        coordinator=ledger.coordinator.name,
+        roster_version=documents.roster.version,
+        programs={"agent": job.value.program.hex(), "rounds": job.value.rounds.hex()},
+        plan=job.value.plan.hex(),
+        initial=job.value.initial.hex(),
+        model=root.hex(),
+        rounds=tuple(links),
+        signatures=documents.signatures,
+        ledger=len(ledger.entries),
+        policy=dict(job.value.policy),
+    )
+    return found, tensors
+
+
+def _stream(archive: Archive, item: str, root: bytes) -> Tensors:
+    with naming(item):
+        return unpack(split_datoms(archive[item]), root=root)
+
+
+def _same_model(path: Path, tensors: Tensors) -> None:
+    try:
+        found, _ = from_safetensors(path.read_bytes())
+    except (OSError, DecodeError) as problem:
+        raise ProvenanceBroken(path.name, f"is not a readable model: {problem}") from None
+    must(path.name, found.keys() == tensors.keys(), "does not have the tensors of the export's final model")
+    for name, tensor in tensors.items():
+        other = found[name]
+        same = (other.dtype, other.shape) == (tensor.dtype, tensor.shape) and other.tobytes() == tensor.tobytes()
+        must(path.name, same, f"tensor {name!r} is not the one of the export's final model")
