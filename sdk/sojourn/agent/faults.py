@@ -25,7 +25,8 @@ __all__ = ["FAULT_FILE", "FAULT_VARIABLE", "IGNORE_JOURNAL_VARIABLE", "Faults"]
 FAULT_VARIABLE: Final = "SOJOURN_FAULT"
 IGNORE_JOURNAL_VARIABLE: Final = "SOJOURN_FAULT_IGNORE_JOURNAL"
 FAULT_FILE: Final = "fault.json"
-_PREFIX: Final = "kill-at-gpu:"
+_KIND: Final = "kill-at-gpu"
+_PREFIX: Final = f"{_KIND}:"
 
 
 class Faults:
@@ -71,15 +72,13 @@ class Faults:
         self._done += 1
         if self._done != self._kill_at_gpu:
             return
-        report = {
-            "killed_at": {"run": occurrence.run.hex(), "operation": occurrence.operation, "effect": "gpu.run"},
-            "gpu_runs": self._done,
-        }
+        where = {"run": occurrence.run.hex(), "operation": occurrence.operation, "effect": "gpu.run", "count": self._done}
+        report = {"kind": _KIND, "occurrence": where, "pid": os.getpid()}
         target = self._folder / FAULT_FILE
         with target.open("w", encoding="utf-8") as file:
             json.dump(report, file)
             file.flush()
             os.fsync(file.fileno())
-        sys.stderr.write(json.dumps(report) + "\n")
+        sys.stderr.write(f"killed_at {json.dumps(where)}\n")
         sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGKILL)
