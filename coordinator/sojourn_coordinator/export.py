@@ -15,12 +15,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sojourn.codec import digest
+from sojourn.contracts import SUITE_1, LedgerHead, entry_line
+from sojourn.contracts.ledger import FIRST_PREVIOUS
 from sojourn.datoms import join_datoms
 from sqlalchemy import Connection, select
 
 from sojourn_coordinator.house import House
 from sojourn_coordinator.jobs import read_item
-from sojourn_coordinator.ledger import entry_line, read_entries
+from sojourn_coordinator.ledger import read_entries
 from sojourn_coordinator.models import ModelShelf
 from sojourn_coordinator.queries import UnknownObject
 from sojourn_coordinator.store import split_keys, unpack_extents
@@ -59,13 +62,13 @@ class _Item:
 
 
 async def export_job(house: House, job: bytes) -> AsyncIterator[bytes]:
-    """The export, in pieces.
+    """The export, in pieces, of what is committed now.
 
     Raises:
         UnknownObject: there is no such job (before the first piece).
     """
-    listed = await _Listing(house, job).items()
-    return _write(listed)
+    rows = await house.database.read(lambda connection: _read(connection, job))
+    return _write(_Listing(house, job, rows).items())
 
 
 async def _write(listed: list[_Item]) -> AsyncIterator[bytes]:
@@ -79,54 +82,86 @@ async def _write(listed: list[_Item]) -> AsyncIterator[bytes]:
     yield pieces.take()
 
 
-class _Listing:
-    """Which items the export of a job has."""
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """Rows of one published round."""
 
-    def __init__(self, house: House, job: bytes) -> None:
+    publication: Any
+    evaluation: bytes | None
+    closure: bytes | None
+    participants: tuple[bytes, ...]
+    orders: list[Any]
+    answers: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Everything the database says of a job, read in one transaction."""
+
+    items: list[str]
+    agents: dict[bytes, bytes]
+    rounds: list[_Round]
+    ledger: list[bytes]
+
+
+def _read(connection: Connection, job: bytes) -> _Rows:
+    names = list(connection.execute(select(items.c.name).where(items.c.job == job).order_by(items.c.name)).scalars())
+    if not names:
+        raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
+    query = select(publications).where(publications.c.job == job).order_by(publications.c.operation)
+    rounds = [_read_round(connection, row) for row in connection.execute(query).all()]
+    invited = {key for each in rounds for key in each.participants}
+    known = connection.execute(select(agents.c.key, agents.c.entry))
+    entries = {row.key: row.entry for row in known if row.key in invited}
+    return _Rows(names, entries, rounds, read_entries(connection, job))
+
+
+def _read_round(connection: Connection, row: Any) -> _Round:
+    same = (evaluations.c.job == row.job) & (evaluations.c.operation == row.operation)
+    evaluation = connection.execute(select(evaluations.c.signed).where(same)).scalar()
+    phase = connection.execute(select(phases).where(phases.c.id == row.phase)).first()
+    sent = connection.execute(select(orders).where(orders.c.phase == row.phase).order_by(orders.c.agent)).all()
+    given = connection.execute(select(answers).where(answers.c.phase == row.phase).order_by(answers.c.agent)).all()
+    closure, participants = (None, ()) if phase is None else (phase.closure, split_keys(phase.participants))
+    return _Round(row, evaluation, closure, participants, list(sent), list(given))
+
+
+class _Listing:
+    """Which items the export of a job has, in order."""
+
+    def __init__(self, house: House, job: bytes, rows: _Rows) -> None:
         self._house = house
         self._job = job
+        self._rows = rows
         self._shelf = ModelShelf(house, job)
 
-    async def items(self) -> list[_Item]:
-        names = await self._rows(select(items.c.name).where(items.c.job == self._job).order_by(items.c.name))
-        if not names:
-            raise UnknownObject(f"there is no job {self._job.hex()}; see GET /v1/jobs")
+    def items(self) -> list[_Item]:
+        rows = self._rows
         listed = [_constant("roster.signed", self._house.trusted.roster_bytes)]
-        listed += await self._agents()
-        for row in names:
-            listed.append(self._stored(_DOCUMENTS.get(row.name) or _STREAMS.get(row.name) or row.name, row.name))
-        query = select(publications).where(publications.c.job == self._job).order_by(publications.c.operation)
-        rounds = {row.round: row for row in await self._rows(query)}
-        last = b""
-        for number, row in rounds.items():
-            listed += await self._round(number, row)
-            last = row.model
-        if rounds:
-            listed.append(_Item(f"models/{max(rounds)}.stream", lambda: self._model(last)))
-        listed.append(_Item("ledger.jsonl", self._ledger))
-        return listed
+        listed += [_constant(f"agents/{key.hex()}.entry", entry) for key, entry in sorted(rows.agents.items())]
+        listed += [self._stored(_DOCUMENTS.get(name) or _STREAMS.get(name) or name, name) for name in rows.items]
+        for each in rows.rounds:
+            listed += self._round(each)
+        if rows.rounds:
+            last = rows.rounds[-1].publication
+            listed.append(_Item(f"models/{last.round}.stream", lambda: self._model(last.model)))
+        lines = "".join(entry_line(entry) + "\n" for entry in rows.ledger)
+        newest = digest(rows.ledger[-1]) if rows.ledger else FIRST_PREVIOUS
+        head = LedgerHead(suite=SUITE_1, job=self._job, entries=len(rows.ledger), head=newest)
+        return [
+            *listed,
+            _constant("ledger.jsonl", lines.encode()),
+            _constant("ledger.signed", self._house.identity.sign(head)),
+        ]
 
-    async def _agents(self) -> list[_Item]:
-        invited: set[bytes] = set()
-        for row in await self._rows(select(phases.c.participants).where(phases.c.job == self._job)):
-            invited.update(split_keys(row.participants))
-        known = {row.key: row.entry for row in await self._rows(select(agents.c.key, agents.c.entry))}
-        return [_constant(f"agents/{key.hex()}.entry", known[key]) for key in sorted(invited & known.keys())]
-
-    async def _round(self, number: int, row: Any) -> list[_Item]:
-        folder, listed = f"rounds/{number}", list[_Item]()
-        if row.phase:
-            phase = (await self._rows(select(phases.c.closure).where(phases.c.id == row.phase)))[0]
-            listed.append(_constant(f"{folder}/closure.signed", phase.closure))
-        listed.append(_constant(f"{folder}/publication.signed", row.signed))
-        same = (evaluations.c.job == self._job) & (evaluations.c.operation == row.operation)
-        for found in await self._rows(select(evaluations.c.signed).where(same)):
-            listed.append(_constant(f"{folder}/evaluation.signed", found.signed))
-        query = select(orders.c.agent, orders.c.signed).where(orders.c.phase == row.phase).order_by(orders.c.agent)
-        for order in await self._rows(query):
-            listed.append(_constant(f"{folder}/orders/{order.agent.hex()}.signed", order.signed))
-        given = select(answers.c.agent, answers.c.signed, answers.c.extents).where(answers.c.phase == row.phase)
-        for answer in await self._rows(given.order_by(answers.c.agent)):
+    def _round(self, each: _Round) -> list[_Item]:
+        folder = f"rounds/{each.publication.round}"
+        documents = {
+            "closure": each.closure, "publication": each.publication.signed, "evaluation": each.evaluation
+        }  # fmt: skip
+        listed = [_constant(f"{folder}/{name}.signed", data) for name, data in documents.items() if data]
+        listed += [_constant(f"{folder}/orders/{order.agent.hex()}.signed", order.signed) for order in each.orders]
+        for answer in each.answers:
             listed.append(_constant(f"{folder}/answers/{answer.agent.hex()}.signed", answer.signed))
             if answer.extents:
                 listed.append(self._update(f"{folder}/updates/{answer.agent.hex()}.stream", answer.extents))
@@ -146,18 +181,6 @@ class _Listing:
 
     async def _model(self, root: bytes) -> bytes:
         return join_datoms(await self._shelf.datoms(root))
-
-    async def _ledger(self) -> bytes:
-        def work(connection: Connection) -> list[bytes]:
-            return read_entries(connection, self._job)
-
-        return "".join(entry_line(data) + "\n" for data in await self._house.database.read(work)).encode()
-
-    async def _rows(self, query: Any) -> list[Any]:
-        def work(connection: Connection) -> list[Any]:
-            return list(connection.execute(query))
-
-        return await self._house.database.read(work)
 
 
 def _constant(name: str, data: bytes) -> _Item:

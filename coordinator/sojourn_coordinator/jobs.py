@@ -39,6 +39,7 @@ __all__ = [
 
 _DOCUMENTS: Final = ("job", "program", "rounds", "plan")
 
+
 @dataclass(frozen=True, slots=True)
 class JobContext:
     """A stored job, ready to run.

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from sojourn_coordinator.ledger import read_entries, verify_chain
+from sojourn.contracts import verify_chain
+from sojourn_coordinator.ledger import read_entries
 from sojourn_coordinator.queries import job_view
 from sojourn_coordinator.service import Coordinator
 from sojourn_coordinator.store.schema import answers, evaluations, operations, orders, phases, publications
