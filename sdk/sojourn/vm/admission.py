@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from sojourn.codec import DIGEST_BYTES
 from sojourn.vm.copying import copy_values
 from sojourn.vm.faults import Raised
 from sojourn.vm.state import Run, walk
-from sojourn.vm.values import HANDLE_KINDS, Box, Handle, RecordValue, Value
+from sojourn.vm.values import (
+    HANDLE_KINDS,
+    Box,
+    BuiltinValue,
+    Cell,
+    DictView,
+    ExcValue,
+    FunctionValue,
+    Handle,
+    Iter,
+    RecordValue,
+    Suspended,
+    Unbound,
+    Value,
+)
 
-__all__ = ["admit", "check_labels", "private_things"]
+__all__ = ["INNER_KINDS", "admit", "check_labels", "private_things"]
+
+# What exists only while a run lives: no part of a result, of what a box holds, or of an effect's arguments.
+INNER_KINDS: Final = frozenset((BuiltinValue, Cell, DictView, ExcValue, FunctionValue, Iter, Suspended, Unbound))
 
 
 def admit(run: Run, values: Iterable[Value]) -> list[Value]:

@@ -15,8 +15,9 @@ from typing import Final
 
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
+from sojourn.vm.sets import SET_OPERATORS, set_operation
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
-from sojourn.vm.values import Box, Handle, RecordValue, Value, canonical_float, type_name
+from sojourn.vm.values import Box, DictView, Handle, RecordValue, SetValue, Value, canonical_float, type_name
 
 __all__ = ["binary", "inplace", "unary"]
 
@@ -66,6 +67,8 @@ def binary(run: Run, op: str, left: Value, right: Value, shown: str = "") -> Val
         run.allocate(56 + 3 * SLOT * (len(left) + len(right)))
         run.spend((len(left) + len(right)) >> 2)
         return {**left, **right}
+    if op in SET_OPERATORS and kind in (SetValue, DictView) and other in (SetValue, DictView):
+        return set_operation(run, op, left, right)
     for value in (left, right):
         if type(value) in (Handle, RecordValue):
             raise no_operation("compute with", value)
@@ -90,6 +93,11 @@ def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
         run.allocate(3 * SLOT * len(right))
         run.spend(len(right) >> 2)
         left.update(right)
+        return left
+    if type(left) is SetValue and type(right) is SetValue and op in SET_OPERATORS:
+        made = set_operation(run, op, left, right).items
+        left.items.clear()
+        left.items.update(made)
         return left
     return binary(run, op, left, right, f"{op}=")
 

@@ -9,13 +9,26 @@ from typing import Final
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.compare import check_key, less, truth
 from sojourn.vm.faults import Raised, no_operation, refuse_box
-from sojourn.vm.iteration import MAX_ITER_DEPTH, items_of, list_of, make_iter
+from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
 from sojourn.vm.op import BUILTINS
-from sojourn.vm.state import SLOT, Run, bytes_of_int
-from sojourn.vm.text import float_of, int_of, repr_of, str_of
-from sojourn.vm.values import Box, DictView, Handle, Iter, IterKind, RecordValue, Value, canonical_float, type_name
+from sojourn.vm.state import MEMBER, SLOT, Run, bytes_of_int
+from sojourn.vm.text import ascii_of, float_of, format_by, int_of, repr_of, str_of
+from sojourn.vm.values import (
+    Box,
+    BuiltinValue,
+    DictView,
+    FunctionValue,
+    Handle,
+    Iter,
+    IterKind,
+    RecordValue,
+    SetValue,
+    Value,
+    canonical_float,
+    type_name,
+)
 
-__all__ = ["BUILTIN_FUNCTIONS"]
+__all__ = ["BUILTIN_FUNCTIONS", "update_dict", "update_set"]
 
 Arguments = list[Value]
 Keywords = dict[str, Value]
@@ -101,23 +114,44 @@ def _enumerate(run: Run, args: Arguments, keywords: Keywords) -> Value:
     return _nested(run, IterKind.ENUMERATE, "enumerate", (make_iter(run, args[0]),), int(start))
 
 
-def _zip(run: Run, args: Arguments, _: Keywords) -> Value:
+def _zip(run: Run, args: Arguments, keywords: Keywords) -> Value:
+    if truth(keywords.get("strict", False)):
+        return _strict(run, args)
     inner = [make_iter(run, value) for value in args]
     return _nested(run, IterKind.ZIP, "zip", tuple(inner), 0)
+
+
+def _strict(run: Run, args: Arguments) -> Value:
+    """`zip(..., strict=True)` draws everything at once, and then looks at the lengths as CPython does on its way."""
+    columns = [list_of(run, value) for value in args]
+    least = min(map(len, columns), default=0)
+    for position, column in enumerate(columns):
+        if len(column) != len(columns[0]):
+            short = len(column) == least and len(columns[0]) > least
+            before = "argument 1" if position == 1 else f"arguments 1-{position}"
+            word = "shorter" if short else "longer"
+            raise Raised("ValueError", f"zip() argument {position + 1} is {word} than {before}")
+    return _nested(run, IterKind.ZIP, "zip", tuple([make_iter(run, column) for column in columns]), 0)
 
 
 def _float(run: Run, args: Arguments, _: Keywords) -> Value:
     return float_of(run, args[0]) if args else 0.0
 
 
-def _int(run: Run, args: Arguments, _: Keywords) -> Value:
-    return int_of(run, args[0], args[1] if len(args) > 1 else None) if args else 0
+def _int(run: Run, args: Arguments, keywords: Keywords) -> Value:
+    if not args:
+        if keywords:
+            raise Raised("TypeError", "int() missing string argument")
+        return 0
+    return int_of(run, args[0], args[1] if len(args) > 1 else keywords.get("base"))
 
 
 def _len(_run: Run, args: Arguments, _: Keywords) -> Value:
     value = args[0]
     if type(value) is DictView:
         return len(value.mapping)
+    if type(value) is SetValue:
+        return len(value.items)
     if type(value) in (str, bytes, tuple, list, dict):
         return len(value)
     if type(value) is range:
@@ -178,8 +212,8 @@ def _repr(run: Run, args: Arguments, _: Keywords) -> Value:
     return repr_of(run, args[0])
 
 
-def _round(run: Run, args: Arguments, _: Keywords) -> Value:
-    value, digits = args[0], args[1] if len(args) > 1 else None
+def _round(run: Run, args: Arguments, keywords: Keywords) -> Value:
+    value, digits = args[0], args[1] if len(args) > 1 else keywords.get("ndigits")
     if type(value) not in (bool, int, float):
         refuse_box("compute with", value)
         raise Raised("TypeError", f"type {type_name(value)} doesn't define __round__ method")
@@ -200,21 +234,169 @@ def _round(run: Run, args: Arguments, _: Keywords) -> Value:
     return round(int(value), digits)
 
 
-def _sorted(run: Run, args: Arguments, keywords: Keywords) -> Value:
+def _sorted(run: Run, args: Arguments, keywords: Keywords, keys: list[Value] | None = None) -> Value:
+    """A sorted list; with `keys` the items are positions in it."""
     items = list_of(run, args[0])
     reverse = keywords.get("reverse", False)
     _need_int(reverse)
     run.spend(len(items) * len(items).bit_length() >> 3)
-    for item in items:
+    for item in items if keys is None else keys:
         refuse_box("compare", item)
 
     @functools.cmp_to_key
     def key(left: Value, right: Value) -> int:
         run.spend(1)
+        if keys is not None:
+            left, right = keys[left], keys[right]
         return -1 if less(run, "<", left, right) else 0
 
     items.sort(key=key, reverse=bool(reverse))
     return items
+
+
+def _arrange(run: Run, args: Arguments, _: Keywords) -> Value:
+    """Sort the list `args[0]` in place by the list of keys `args[1]`; what `key=` comes down to."""
+    items, keys, reverse = args
+    if type(items) is not list or type(keys) is not list or len(items) != len(keys):
+        raise Raised("ValueError", "list modified during sort")
+    order = _sorted(run, [range(len(items))], {"reverse": reverse}, keys)
+    items[:] = [items[position] for position in order]
+    return None
+
+
+def _same_list(_run: Run, args: Arguments, _: Keywords) -> Value:
+    if type(args[0]) is not list:
+        refuse_box("call a method of", args[0])
+        raise Raised("AttributeError", f"'{type_name(args[0])}' object has no attribute 'sort'")
+    return args[0]
+
+
+def _set(run: Run, args: Arguments, _: Keywords) -> Value:
+    made = SetValue({})
+    run.allocate(56)
+    if args:
+        refuse_box("iterate over", args[0])
+        update_set(run, made, args[0])
+    return made
+
+
+def update_set(run: Run, target: SetValue, source: Value) -> None:
+    """Add every item of `source`."""
+    for item in items_of(run, source):
+        check_key(run, item)
+        if item not in target.items:
+            run.allocate(MEMBER)
+            target.items[item] = None
+
+
+def _based(kind: str) -> Builtin:
+    def based(run: Run, args: Arguments, _: Keywords) -> Value:
+        _need_int(args[0])
+        bits = int(args[0]).bit_length()
+        run.allocate(64 + bits)
+        run.spend(bits >> 5)
+        return format(int(args[0]), f"#{kind}")
+
+    return based
+
+
+def _bytes(run: Run, args: Arguments, _: Keywords) -> Value:
+    if not args:
+        return b""
+    value = args[0]
+    if type(value) is bytes:
+        return value
+    if type(value) in _INTS:
+        if value < 0:
+            raise Raised("ValueError", "negative count")
+        run.allocate(48 + value)
+        run.spend(value >> 5)
+        return bytes(value)
+    if type(value) is str:
+        raise Raised("TypeError", "string argument without an encoding")
+    refuse_box("iterate over", value)
+    if type(value) in (Handle, RecordValue):
+        raise no_operation("iterate over", value)
+    try:
+        items = list_of(run, value)
+    except Raised as problem:
+        if problem.message.endswith("is not iterable"):
+            raise Raised("TypeError", f"cannot convert '{type_name(value)}' object to bytes") from None
+        raise
+    for item in items:
+        _need_int(item)
+        if not 0 <= item < 256:
+            raise Raised("ValueError", "bytes must be in range(0, 256)")
+    run.allocate(48 + len(items))
+    return bytes(items)
+
+
+def _chr(run: Run, args: Arguments, _: Keywords) -> Value:
+    _need_int(args[0])
+    number = int(args[0])
+    if not 0 <= number < 0x110000:
+        raise Raised("ValueError", "chr() arg not in range(0x110000)")
+    if 0xD800 <= number < 0xE000:
+        raise Raised("ValueError", "text with lone surrogates is not a value of the language")
+    run.allocate(52)
+    return chr(number)
+
+
+def _ord(_run: Run, args: Arguments, _: Keywords) -> Value:
+    value = args[0]
+    if type(value) not in (str, bytes):
+        refuse_box("use", value)
+        raise Raised("TypeError", f"ord() expected string of length 1, but {type_name(value)} found")
+    if len(value) != 1:
+        raise Raised("TypeError", f"ord() expected a character, but string of length {len(value)} found")
+    return ord(value)
+
+
+def _divmod(run: Run, args: Arguments, _: Keywords) -> Value:
+    left, right = args
+    numbers = (bool, int, float)
+    if type(left) not in numbers or type(right) not in numbers:
+        refuse_box("compute with", left, right)
+        kinds = f"'{type_name(left)}' and '{type_name(right)}'"
+        raise Raised("TypeError", f"unsupported operand type(s) for divmod(): {kinds}")
+    if right == 0 and float in (type(left), type(right)):
+        raise Raised("ZeroDivisionError", "float divmod()")
+    run.allocate(56 + 2 * SLOT)
+    return (binary(run, "//", left, right), binary(run, "%", left, right))
+
+
+def _pow(run: Run, args: Arguments, _: Keywords) -> Value:
+    if len(args) == 2 or args[2] is None:
+        return binary(run, "**", args[0], args[1])
+    base, exponent, modulus = args
+    if any(type(value) not in _INTS for value in args):
+        refuse_box("compute with", *args)
+        if all(type(value) in (bool, int, float) for value in args):
+            raise Raised("TypeError", "pow() 3rd argument not allowed unless all arguments are integers")
+        kinds = ", ".join(f"'{type_name(value)}'" for value in args)
+        raise Raised("TypeError", f"unsupported operand type(s) for ** or pow(): {kinds}")
+    if modulus == 0:
+        raise Raised("ValueError", "pow() 3rd argument cannot be 0")
+    bits = int(modulus).bit_length()
+    words = (bits >> 6) + 1
+    run.allocate(bytes_of_int(bits + 64))
+    run.spend((int(exponent).bit_length() * words * words >> 8) + (int(base).bit_length() >> 12))
+    try:
+        return pow(base, exponent, modulus)
+    except ValueError:
+        raise Raised("ValueError", "base is not invertible for the given modulus") from None
+
+
+def _next(run: Run, args: Arguments, _: Keywords) -> Value:
+    if type(args[0]) is not Iter:
+        refuse_box("iterate over", args[0])
+        raise Raised("TypeError", f"'{type_name(args[0])}' object is not an iterator")
+    item = advance(run, args[0])
+    if item is not END:
+        return item
+    if len(args) > 1:
+        return args[1]
+    raise Raised("StopIteration", "")
 
 
 def _str(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -253,5 +435,22 @@ _FUNCTIONS: Final[dict[str, Builtin]] = {
     "sum": _sum,
     "tuple": _tuple,
     "zip": _zip,
+    "ascii": lambda run, args, _: ascii_of(run, args[0]),
+    "bin": _based("b"),
+    "bytes": _bytes,
+    "callable": lambda _run, args, _: type(args[0]) in (BuiltinValue, FunctionValue),
+    "chr": _chr,
+    "divmod": _divmod,
+    "format": lambda run, args, _: format_by(run, args[0], args[1] if len(args) > 1 else ""),
+    "hex": _based("x"),
+    "iter": lambda run, args, _: make_iter(run, args[0]),
+    "next": _next,
+    "oct": _based("o"),
+    "ord": _ord,
+    "pow": _pow,
+    "reversed": lambda run, args, _: make_reversed(run, args[0]),
+    "set": _set,
+    ".arrange": _arrange,
+    ".same_list": _same_list,
 }
 BUILTIN_FUNCTIONS: Final = tuple(_FUNCTIONS[name] for name in BUILTINS)

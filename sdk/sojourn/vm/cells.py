@@ -14,22 +14,29 @@ from sojourn.errors import SnapshotInvalid
 from sojourn.labels import PUBLIC, Label
 from sojourn.limits import MAX_MEMORY_BYTES, MAX_NAME_CHARS
 from sojourn.vm import snapshot as rows
+from sojourn.vm import values
 from sojourn.vm.compare import MAX_DEPTH, MAX_KEY_NODES
 from sojourn.vm.iteration import MAX_ITER_DEPTH
-from sojourn.vm.op import EXCEPTIONS
-from sojourn.vm.program import big_bytes
+from sojourn.vm.op import BUILTINS, EXCEPTIONS
+from sojourn.vm.program import COMPUTED, big_bytes
+from sojourn.vm.reach import Code
 from sojourn.vm.state import BoxContent
 from sojourn.vm.values import (
     HANDLE_KINDS,
     NAN,
     UNBOUND,
     Box,
+    BuiltinValue,
     DictView,
+    ExcValue,
+    FunctionValue,
     Handle,
     Iter,
     IterKind,
     RecordValue,
     RegionError,
+    SetValue,
+    Suspended,
     Unbound,
     Value,
     ViewKind,
@@ -42,9 +49,19 @@ MAX_INDEX: Final = 1 << 62
 CODES: Final = frozenset((*EXCEPTIONS, "fuel", "memory"))
 ERROR_NAMES: Final = frozenset((*EXCEPTIONS, "FuelExhausted", "MemoryError"))
 SHOWN: Final = frozenset(
-    ("list_iterator", "tuple_iterator", "str_iterator", "bytes_iterator", "range_iterator", "dict_iterator")
+    (
+        *("list_iterator", "tuple_iterator", "str_iterator", "bytes_iterator", "range_iterator", "set_iterator"),
+        *("dict_keyiterator", "dict_valueiterator", "dict_itemiterator", "list_reverseiterator", "reversed"),
+        *("dict_reversekeyiterator", "dict_reversevalueiterator", "dict_reverseitemiterator"),
+    )
 )
 _SEQUENCES: Final = frozenset((list, tuple, str, bytes, range))
+_WALKS: Final[dict[int, frozenset[type]]] = {
+    IterKind.SEQUENCE: _SEQUENCES,
+    IterKind.REVERSED: _SEQUENCES - {range},
+    IterKind.DICT: frozenset((DictView,)),
+    IterKind.SET: frozenset((SetValue,)),
+}
 
 
 def label_of(sources: tuple[str, ...]) -> Label:
@@ -60,8 +77,8 @@ def label_of(sources: tuple[str, ...]) -> Label:
 class Cells:
     """The values of a snapshot by reference; `boxes` is the content of the boxes among them."""
 
-    def __init__(self, cells: tuple[rows.Cell, ...]) -> None:
-        self.cells = cells
+    def __init__(self, cells: tuple[rows.Cell, ...], codes: tuple[Code, ...]) -> None:
+        self.cells, self.codes = cells, codes
         self.made: list[Value] = [None] * len(cells)
         self.boxes: dict[bytes, BoxContent] = {}
         self._leaves()
@@ -115,7 +132,28 @@ class Cells:
                 made = Box(cell.id, label_of(cell.sources))
             elif isinstance(cell, rows.IterCell):
                 made = self._iter(cell)
+            else:
+                made = self._inner(cell)
             self.made[position] = made
+
+    def _inner(self, cell: rows.Cell) -> Value:
+        if isinstance(cell, rows.SetCell):
+            return SetValue({})
+        if isinstance(cell, rows.CellCell):
+            return values.Cell()
+        if isinstance(cell, rows.BuiltinCell):
+            if not 0 <= cell.number < len(BUILTINS):
+                raise SnapshotInvalid("a builtin that there is not")
+            return BuiltinValue(cell.number, tuple(BUILTINS)[cell.number])
+        if isinstance(cell, rows.ExceptionCell):
+            if cell.name not in EXCEPTIONS or not 0 <= cell.line < MAX_INDEX:
+                raise SnapshotInvalid("an exception that there is not")
+            return ExcValue(cell.name, (), cell.line)
+        if isinstance(cell, rows.FunctionCell):
+            if not 0 <= cell.function < len(self.codes):
+                raise SnapshotInvalid("a function that the program does not have")
+            return FunctionValue(cell.function, self.codes[cell.function].name)
+        return Suspended((), cell.waiting) if isinstance(cell, rows.SuspendedCell) else None
 
     @staticmethod
     def _record(cell: rows.RecordCell) -> RecordValue:
@@ -135,7 +173,9 @@ class Cells:
     @staticmethod
     def _iter(cell: rows.IterCell) -> Iter:
         kinds = {"enumerate": (IterKind.DONE, IterKind.ENUMERATE), "zip": (IterKind.ZIP,)}
-        allowed = kinds.get(cell.shown, (IterKind.DONE, IterKind.SEQUENCE, IterKind.DICT))
+        allowed = kinds.get(
+            cell.shown, (IterKind.DONE, IterKind.SEQUENCE, IterKind.DICT, IterKind.SET, IterKind.REVERSED)
+        )
         if cell.kind not in allowed or (cell.shown not in kinds and cell.shown not in SHOWN):
             raise SnapshotInvalid("an iterator of an unknown kind")
         if not -MAX_INDEX < cell.index < MAX_INDEX or (cell.index < 0 and cell.kind != IterKind.ENUMERATE):
@@ -193,6 +233,28 @@ class Cells:
                 self._fill_iter(cell, made)
             elif isinstance(cell, rows.BoxCell):
                 self._fill_box(cell)
+            elif isinstance(cell, rows.SetCell):
+                made.items.update(dict.fromkeys(self._key(ref) for ref in cell.items))
+                if len(made.items) != len(cell.items):
+                    raise SnapshotInvalid("a set has a member twice")
+            elif isinstance(cell, rows.CellCell):
+                made.content = self.value(cell.content)
+            elif isinstance(cell, rows.FunctionCell):
+                self._fill_function(cell, made)
+            elif isinstance(cell, rows.ExceptionCell):
+                made.args = self.bound(cell.args)
+                if type(made.args) is not tuple:
+                    raise SnapshotInvalid("an exception without arguments")
+
+    def _fill_function(self, cell: rows.FunctionCell, made: FunctionValue) -> None:
+        code = self.codes[cell.function]
+        made.defaults = tuple(self.bound(ref) for ref in cell.defaults)
+        made.cells = tuple(self.bound(ref) for ref in cell.cells)
+        computed = code.defaults.count(COMPUTED) + code.keyword_defaults.count(COMPUTED)
+        if len(made.defaults) != computed or len(made.cells) != len(code.captures):
+            raise SnapshotInvalid(f"the function {code.name} has other defaults or variables")
+        if any(type(inner) is not values.Cell for inner in made.cells):
+            raise SnapshotInvalid(f"the function {code.name} shares what is no variable")
 
     def _fill_dict(self, cell: rows.DictCell, made: dict[Value, Value]) -> None:
         if len(cell.keys) != len(cell.values):
@@ -221,10 +283,10 @@ class Cells:
         inner = tuple(self.bound(ref) for ref in cell.inner)
         if any(type(it) is not Iter for it in inner):
             raise SnapshotInvalid("an iterator draws from what is none")
-        sequence, over_dict = made.kind == IterKind.SEQUENCE, made.kind == IterKind.DICT
-        if (sequence and type(source) not in _SEQUENCES) or (over_dict and type(source) is not DictView):
+        wanted_kind = _WALKS.get(made.kind, frozenset((type(None),)))
+        if type(source) not in wanted_kind:
             raise SnapshotInvalid("an iterator walks over what it cannot")
-        if (source is not None) != (sequence or over_dict) or (cell.keys and not over_dict):
+        if cell.keys and made.kind not in (IterKind.DICT, IterKind.SET):
             raise SnapshotInvalid("an iterator has a source where it needs none")
         wanted = {IterKind.ENUMERATE: 1, IterKind.ZIP: len(inner)}.get(made.kind, 0)
         if len(inner) != wanted or (cell.index and made.kind in (IterKind.DONE, IterKind.ZIP)):

@@ -12,10 +12,22 @@ from typing import Final
 
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
-from sojourn.vm.state import Run
-from sojourn.vm.values import Box, DictView, Handle, RecordValue, Value, ViewKind, type_name
+from sojourn.vm.state import MEMBER, Run
+from sojourn.vm.values import (
+    Box,
+    BuiltinValue,
+    DictView,
+    ExcValue,
+    Handle,
+    Iter,
+    RecordValue,
+    SetValue,
+    Value,
+    ViewKind,
+    type_name,
+)
 
-__all__ = ["MAX_DEPTH", "check_key", "compare", "contains", "equal", "less", "truth"]
+__all__ = ["MAX_DEPTH", "check_key", "compare", "contains", "equal", "less", "same", "set_of_view", "truth"]
 
 MAX_DEPTH: Final = 100  # of nested containers, where CPython's own limit depends on the stack of its caller
 MAX_KEY_NODES: Final = 1_024
@@ -38,6 +50,8 @@ def truth(value: Value) -> bool:
     if kind in _NUMBERS or kind in _SIZED:
         return bool(value)
     refuse_box("test", value)
+    if kind is SetValue:
+        return bool(value.items)
     return bool(value.mapping) if kind is DictView else True
 
 
@@ -61,9 +75,31 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
         return len(left) == len(right) and all(
             key in right and same(run, value, right[key], depth + 1) for key, value in left.items()
         )
-    if kind is range or kind is Handle:
+    if kind is SetValue:
+        return len(left.items) == len(right.items) and _within(run, left, right)
+    if kind is DictView and left.kind == right.kind != ViewKind.VALUES:
+        return equal(run, set_of_view(run, left), set_of_view(run, right), depth)
+    if kind is range or kind is Handle or kind is BuiltinValue:
         return bool(left == right)
+    if kind is ExcValue or kind is Iter or kind is DictView:
+        return left is right
     raise no_operation("compare", left)
+
+
+def set_of_view(run: Run, view: DictView) -> SetValue:
+    """The keys or items of a dict as a set."""
+    run.allocate(56 + MEMBER * len(view.mapping))
+    run.spend(len(view.mapping) >> 3)
+    if view.kind == ViewKind.KEYS:
+        return SetValue(dict.fromkeys(view.mapping))
+    for pair in view.mapping.items():
+        check_key(run, pair)
+    return SetValue(dict.fromkeys(view.mapping.items()))
+
+
+def _within(run: Run, left: SetValue, right: SetValue) -> bool:
+    run.spend(len(left.items) >> 3)
+    return all(item in right.items for item in left.items)
 
 
 def same(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
@@ -96,6 +132,9 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
             if not same(run, a, b, depth + 1):
                 return less(run, op, a, b, depth + 1)
         return function(len(left), len(right))
+    if kind is SetValue and other is SetValue:
+        small, large = (left, right) if op in ("<", "<=") else (right, left)
+        return function(len(left.items), len(right.items)) and _within(run, small, large)
     raise Raised("TypeError", f"'{op}' not supported between instances of '{type_name(left)}' and '{type_name(right)}'")
 
 
@@ -118,6 +157,8 @@ def contains(run: Run, container: Value, value: Value) -> bool:
     refuse_box("search", container)
     if kind is DictView and container.kind == ViewKind.KEYS:
         container, kind = container.mapping, dict
+    if kind is SetValue:
+        container, kind = container.items, dict
     if kind is dict:
         check_key(run, value)
         return value in container
@@ -133,7 +174,7 @@ def contains(run: Run, container: Value, value: Value) -> bool:
         return value in container
     if kind is Handle or kind is RecordValue:
         raise no_operation("search", container)
-    if kind not in (list, tuple, range, DictView) and type_name(container) not in ("enumerate", "zip"):
+    if kind not in (list, tuple, range, DictView, Iter):
         raise Raised("TypeError", f"argument of type '{type_name(container)}' is not iterable")
     return any(same(run, item, value) for item in items_of(run, container))
 

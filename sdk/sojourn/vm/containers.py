@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from sojourn.vm.compare import check_key
-from sojourn.vm.faults import Raised, no_operation, refuse_box
-from sojourn.vm.iteration import END, advance, make_iter
-from sojourn.vm.state import SLOT, Run, size_of
-from sojourn.vm.text import repr_of
-from sojourn.vm.values import Box, Handle, RecordValue, Value, type_name
+from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
+from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
+from sojourn.vm.state import MEMBER, SLOT, Run, size_of
+from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, SetValue, Value, type_name
 
-__all__ = ["delete_index", "index", "make_dict", "slice_of", "store_index", "unpack_values"]
+__all__ = [
+    "add_member",
+    "append",
+    "delete_index",
+    "delete_slice",
+    "extend",
+    "index",
+    "list_of",
+    "make_dict",
+    "slice_of",
+    "store_index",
+    "store_slice",
+    "unpack_rest",
+    "unpack_values",
+]
 
 _INTS = frozenset((bool, int))
 _SEQUENCES = frozenset((list, tuple, str, bytes, range))
+_ITERABLE = frozenset((*_SEQUENCES, dict, SetValue, DictView, Iter))
 _INDEX_NAMES: dict[type, str] = {
     bytes: "index",
     list: "list index",
@@ -39,7 +53,7 @@ def index(run: Run, container: Value, key: Value) -> Value:
         check_key(run, key)
         if key in container:
             return container[key]
-        raise Raised("KeyError", repr_of(run, key))
+        raise key_error(key)
     if kind in _SEQUENCES:
         _check_index(container, key)
         try:
@@ -75,12 +89,7 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
         if kind in (Handle, RecordValue):
             raise no_operation("slice", container)
         raise Raised("TypeError", f"'{type_name(container)}' object is not subscriptable")
-    for bound in bounds:
-        if bound is not None and type(bound) not in _INTS:
-            raise Raised("TypeError", "slice indices must be integers or None or have an __index__ method")
-    if bounds[2] is not None and bounds[2] == 0:
-        raise Raised("ValueError", "slice step cannot be zero")
-    where = slice(*bounds)
+    where = _slice(bounds)
     if kind is range:
         run.allocate(56)
         return container[where]
@@ -92,6 +101,108 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
         return items if kind is list else tuple(items)
     run.allocate(48 + (length if kind is bytes or container.isascii() else 4 * length))
     return container[where]
+
+
+def _slice(bounds: list[Value]) -> slice:
+    refuse_box("slice with", *bounds)
+    for bound in bounds:
+        if bound is not None and type(bound) not in _INTS:
+            raise Raised("TypeError", "slice indices must be integers or None or have an __index__ method")
+    if bounds[2] is not None and bounds[2] == 0:
+        raise Raised("ValueError", "slice step cannot be zero")
+    return slice(*bounds)
+
+
+def store_slice(run: Run, container: Value, bounds: list[Value], value: Value) -> None:
+    """`container[lower:upper:step] = value`."""
+    if type(container) is dict:
+        raise Raised("TypeError", "unhashable type: 'slice'")
+    if type(container) is not list:
+        _immutable(container, "assignment")
+    where = _slice(bounds)
+    try:
+        items = list_of(run, value)
+    except Raised:
+        refuse_box("iterate over", value)
+        if type(value) in (Iter, DictView):
+            raise
+        message = "can only assign an iterable" if bounds[2] in (None, 1) else "must assign iterable to extended slice"
+        raise Raised("TypeError", message) from None
+    run.allocate(SLOT * len(items))
+    run.spend((len(items) + len(container)) >> 5)
+    if where.step is not None and where.step != 1:
+        count = len(range(*where.indices(len(container))))
+        if count != len(items):
+            raise Raised(
+                "ValueError", f"attempt to assign sequence of size {len(items)} to extended slice of size {count}"
+            )
+    container[where] = items
+
+
+def delete_slice(run: Run, container: Value, bounds: list[Value]) -> None:
+    """`del container[lower:upper:step]`."""
+    if type(container) is dict:
+        raise Raised("TypeError", "unhashable type: 'slice'")
+    if type(container) is not list:
+        _immutable(container, "deletion")
+    run.spend(len(container) >> 5)
+    del container[_slice(bounds)]
+
+
+def add_member(run: Run, target: SetValue, item: Value) -> None:
+    """Add to a set; memory is paid for where the item is new."""
+    check_key(run, item)
+    if item not in target.items:
+        run.allocate(MEMBER)
+        target.items[item] = None
+
+
+def append(run: Run, target: Value, item: Value) -> None:
+    """Add an item to the list or set that a display or comprehension makes."""
+    if type(target) is list:
+        run.allocate(SLOT)
+        target.append(item)
+    elif type(target) is SetValue:
+        add_member(run, target, item)
+    else:
+        raise Raised("TypeError", f"'{type_name(target)}' object does not take items here")
+
+
+def extend(run: Run, what: str, target: Value, source: Value, callee: str) -> None:
+    """Add all items of `source` to a list, set, dict, or to the named arguments of a call of `callee`."""
+    refuse_box("iterate over", source)
+    if what == "list" and type(target) is list:
+        target.extend(_spread(run, source, f"Value after * must be an iterable, not {type_name(source)}"))
+    elif what == "set" and type(target) is SetValue:
+        for item in items_of(run, source):
+            add_member(run, target, item)
+    elif type(target) is dict and what in ("dict", "keywords"):
+        if type(source) is not dict:
+            text = f"{callee}() argument after ** must be a mapping, not {type_name(source)}"
+            plain = f"'{type_name(source)}' object is not a mapping"
+            raise Raised("TypeError", text if what == "keywords" else plain)
+        run.spend(len(source) >> 2)
+        for key, value in source.items():
+            if what == "keywords" and type(key) is not str:
+                raise Raised("TypeError", "keywords must be strings")
+            if what == "keywords" and key in target:
+                raise Raised("TypeError", f"{callee}() got multiple values for keyword argument '{key}'")
+            store_index(run, target, key, value)
+    elif what == "arguments" and type(target) is list:
+        message = f"{callee}() argument after * must be an iterable, not {type_name(source)}"
+        target.extend(_spread(run, source, message))
+    else:
+        raise Raised("TypeError", f"'{type_name(target)}' object is not extended here")
+
+
+def _spread(run: Run, source: Value, message: str) -> list[Value]:
+    if type(source) in (Handle, RecordValue):
+        raise no_operation("iterate over", source)
+    if type(source) not in _ITERABLE:
+        raise Raised("TypeError", message)
+    items = list_of(run, source)
+    run.allocate(SLOT * len(items))
+    return items
 
 
 def store_index(run: Run, container: Value, key: Value, value: Value) -> None:
@@ -118,7 +229,7 @@ def delete_index(run: Run, container: Value, key: Value) -> None:
     if kind is dict:
         check_key(run, key)
         if key not in container:
-            raise Raised("KeyError", repr_of(run, key))
+            raise key_error(key)
         del container[key]
     elif kind is list:
         _check_index(container, key)
@@ -140,6 +251,21 @@ def _immutable(container: Value, what: str) -> None:
     raise Raised("TypeError", f"'{type_name(container)}' object {verb}{negation} item {what}")
 
 
+def unpack_rest(run: Run, value: Value, before: int, after: int) -> list[Value]:
+    """The items of `value` for an assignment to `before` targets, a starred one, and `after` more."""
+    refuse_box("unpack", value)
+    if type(value) in (Handle, RecordValue):
+        raise no_operation("unpack", value)
+    if type(value) not in _ITERABLE:
+        raise Raised("TypeError", f"cannot unpack non-iterable {type_name(value)} object")
+    items = list_of(run, value)
+    if len(items) < before + after:
+        least = before + after
+        raise Raised("ValueError", f"not enough values to unpack (expected at least {least}, got {len(items)})")
+    end = len(items) - after
+    return [*items[:before], items[before:end], *items[end:]]
+
+
 def unpack_values(run: Run, value: Value, count: int) -> list[Value]:
     """The `count` items of `value`, for an assignment to as many targets."""
     kind = type(value)
@@ -147,13 +273,7 @@ def unpack_values(run: Run, value: Value, count: int) -> list[Value]:
     if kind is tuple or kind is list:
         items = list(value[: count + 1])
     else:
-        if kind not in (str, bytes, dict, range) and type_name(value) not in (
-            "dict_keys",
-            "dict_values",
-            "dict_items",
-            "enumerate",
-            "zip",
-        ):
+        if kind not in _ITERABLE:
             if kind in (Handle, RecordValue):
                 raise no_operation("unpack", value)
             raise Raised("TypeError", f"cannot unpack non-iterable {type_name(value)} object")

@@ -7,36 +7,66 @@ list is never seen on the other. Copies are iterative and paid for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Literal
 
 from sojourn.vm.compare import check_key
 from sojourn.vm.faults import Raised
 from sojourn.vm.state import Run, size_of
-from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, Value, canonical_float, type_name
+from sojourn.vm.values import (
+    BuiltinValue,
+    Box,
+    Cell,
+    DictView,
+    ExcValue,
+    FunctionValue,
+    Handle,
+    Iter,
+    RecordValue,
+    SetValue,
+    Suspended,
+    Unbound,
+    Value,
+    canonical_float,
+    type_name,
+)
 
-__all__ = ["copy_values"]
+__all__ = ["Extent", "copy_values"]
+
+# How far a copy goes: values that a host can have; also functions, with the variables they share; all there is.
+Extent = Literal["plain", "functions", "whole"]
 
 _SCALARS: Final = frozenset((type(None), bool, int, str, bytes))
+_INNER: Final[dict[str, frozenset[type]]] = {
+    "plain": frozenset(),
+    "functions": frozenset((BuiltinValue, Cell, FunctionValue, Unbound)),
+    "whole": frozenset((BuiltinValue, Cell, FunctionValue, Unbound, DictView, ExcValue, Iter, Suspended)),
+}
 
 
-def copy_values(run: Run, values: Iterable[Value], open_box: Callable[[Box], Value] | None = None) -> list[Value]:
+def copy_values(
+    run: Run,
+    values: Iterable[Value],
+    open_box: Callable[[Box], Value] | None = None,
+    extent: Extent = "plain",
+) -> list[Value]:
     """Deep copies of `values`, paid for by `run`.
 
     Args:
         run: whose budgets pay.
-        values: what to copy; iterators and views of dicts are refused with TypeError, as is all that is no value.
+        values: what to copy; what `extent` leaves out is refused with TypeError, as is all that is no value.
         open_box: gives the content of a box, which is copied in its place; without it boxes stay boxes.
+        extent: see `Extent`.
 
     Raises:
         Raised, Exhausted: as any operation of the language.
     """
-    copier = _Copier(run, open_box)
+    copier = _Copier(run, open_box, _INNER[extent])
     return [copier.copy(value) for value in values]
 
 
 class _Copier:
-    def __init__(self, run: Run, open_box: Callable[[Box], Value] | None) -> None:
-        self.run, self.open_box = run, open_box
+    def __init__(self, run: Run, open_box: Callable[[Box], Value] | None, inner: frozenset[type]) -> None:
+        self.run, self.open_box, self.inner = run, open_box, inner
         self.made: dict[int, Value] = {}
         self.kept: list[Value] = []  # keeps originals alive, so that no id is used twice
         self.unfilled: list[tuple[Value, Value]] = []
@@ -47,12 +77,32 @@ class _Copier:
             original, shell = self.unfilled.pop()
             if type(original) is list:
                 shell.extend(self._reference(item) for item in original)
-            else:
+            elif type(original) is dict:
                 for key, item in original.items():
                     copied = self._reference(key)
                     check_key(self.run, copied)
                     shell[copied] = self._reference(item)
+            else:
+                self._fill(original, shell)
         return result
+
+    def _fill(self, original: Value, shell: Value) -> None:
+        """Fill what only functions, exceptions and iterators are made of."""
+        kind = type(original)
+        if kind is Cell:
+            shell.content = self._reference(original.content)
+        elif kind is FunctionValue:
+            shell.defaults = tuple([self._reference(item) for item in original.defaults])
+            shell.cells = tuple([self._reference(item) for item in original.cells])
+        elif kind is ExcValue:
+            shell.args = self._reference(original.args)
+        else:
+            self._fill_iter(original, shell)
+
+    def _fill_iter(self, original: Iter, shell: Iter) -> None:
+        shell.source = self._reference(original.source)
+        shell.keys = tuple([self._reference(item) for item in original.keys])
+        shell.inner = tuple([self._reference(item) for item in original.inner])
 
     def _reference(self, value: Value) -> Value:
         """The copy of a value, containers still to be filled."""
@@ -114,9 +164,31 @@ class _Copier:
             fields: dict[str, Value] = {}
             self.unfilled.append((dict(value.fields), fields))
             return self._keep(value, RecordValue(value.type_name, fields))
-        if kind is DictView or kind is Iter:
-            raise Raised("TypeError", f"a {type_name(value)} does not leave its world; write list(...) around it")
+        if kind is SetValue:
+            self._pay(value)
+            items: dict[Value, None] = {}
+            self.unfilled.append((value.items, items))
+            return self._keep(value, SetValue(items))
+        if kind in self.inner:
+            return self._inner(value)
+        if kind in _STAY:
+            raise Raised("TypeError", f"a {type_name(value)} does not leave its world; {_STAY[kind]}")
         raise Raised("TypeError", f"{kind.__name__} is not a value of the language")
+
+    def _inner(self, value: Value) -> Value:
+        kind = type(value)
+        if kind is Unbound or kind is BuiltinValue or kind is Suspended:
+            return value
+        self._pay(value)
+        if kind is DictView:
+            return self._keep(value, DictView(value.kind, self._plain(value.mapping)))
+        if kind is Cell:
+            return self._shell(value, value, Cell())
+        if kind is FunctionValue:
+            return self._shell(value, value, FunctionValue(value.function, value.name))
+        if kind is ExcValue:
+            return self._shell(value, value, ExcValue(value.name, (), value.line))
+        return self._shell(value, value, Iter(value.kind, value.shown, index=value.index, depth=value.depth))
 
     def _shell(self, key: Value, original: Value, shell: Value) -> Value:
         self.unfilled.append((original, shell))
@@ -130,6 +202,18 @@ class _Copier:
         if type(content) is tuple:  # its own tuples are copied on their own: boxes hold no boxes
             return self._keep(box, self._reference(content))
         return self._keep(box, self._plain(content))
+
+
+_LIST: Final = "write list(...) around it"
+_STAY: Final[dict[type, str]] = {
+    BuiltinValue: "pass what it computes",
+    Cell: _LIST,
+    DictView: _LIST,
+    ExcValue: "pass its text, str(e)",
+    FunctionValue: "pass what it computes",
+    Iter: _LIST,
+    Suspended: "give it to spawn()",
+}
 
 
 def _check_text(text: str) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from sojourn.vm.op import Op
 from sojourn.vm.shape import Shape
 
-__all__ = ["EFFECTS", "NAMESPACES", "Durability", "EffectSpec", "World", "bind"]
+__all__ = ["EFFECTS", "FORMS", "NAMESPACES", "TASKS", "Durability", "EffectSpec", "World", "bind"]
 
 Durability = Literal["pure", "read", "commit"]
 World = Literal["public", "region"]
@@ -33,6 +34,7 @@ class EffectSpec:
         durability: see the module.
         worlds: where it may be made.
         boxed: whether an argument may be a box in the public world.
+        hidden: the language has a form of its own for it, so that it is not called as `namespace.effect(...)`.
         releases: a release: its first parameter must be a box and it always resumes with None.
     """
 
@@ -44,6 +46,7 @@ class EffectSpec:
     worlds: frozenset[World]
     boxed: bool
     releases: bool = False
+    hidden: bool = False
 
     @property
     def signature(self) -> str:
@@ -58,11 +61,14 @@ def _effect(
     durability: Durability,
     worlds: frozenset[World],
     *,
+    optional: int = 0,
     varkw: bool = False,
     boxed: bool = False,
+    hidden: bool = False,
 ) -> EffectSpec:
     names = tuple(params.split())
-    return EffectSpec(name, names, len(names), varkw, durability, worlds, boxed, name.startswith("release."))
+    required = len(names) - optional
+    return EffectSpec(name, names, required, varkw, durability, worlds, boxed, name.startswith("release."), hidden)
 
 
 _TABLE: Final = (
@@ -80,9 +86,15 @@ _TABLE: Final = (
     _effect("fleet.ask", "cohort phase", "commit", PUBLIC_ONLY, varkw=True),
     _effect("updates.aggregate", "answers policy base", "commit", PUBLIC_ONLY),
     _effect("model.publish", "model round", "commit", PUBLIC_ONLY),
+    _effect("task.spawn", "child fuel memory", "commit", PUBLIC_ONLY, hidden=True),
+    _effect("task.join", "task within", "commit", PUBLIC_ONLY, optional=1),
+    _effect("task.cancel", "task", "commit", PUBLIC_ONLY),
 )
 
 EFFECTS: Final[dict[str, EffectSpec]] = {spec.name: spec for spec in _TABLE}
+# The effects behind forms of the language, by operation and by name.
+TASKS: Final[dict[int, str]] = {Op.SPAWN: "task.spawn", Op.FORK: "task.spawn"}
+FORMS: Final[dict[str, str]] = {"join": "task.join", "cancel": "task.cancel"}
 NAMESPACES: Final = frozenset(name.partition(".")[0] for name in EFFECTS)
 
 

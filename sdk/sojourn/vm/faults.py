@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from sojourn.vm.values import Box, Handle, RecordValue, Value, type_name
+from sojourn.vm.values import (
+    Box,
+    BuiltinValue,
+    ExcValue,
+    FunctionValue,
+    Handle,
+    RecordValue,
+    Suspended,
+    Value,
+    type_name,
+)
 
-__all__ = ["Exhausted", "Raised", "no_operation", "refuse_box"]
+__all__ = ["Exhausted", "Raised", "key_error", "no_operation", "refuse_box"]
 
 BOX_HELP: Final = (
     "a box is sealed in the public world; pass it to private(f, box, fuel=..., memory=...), where f gets it opened, "
@@ -15,11 +25,22 @@ BOX_HELP: Final = (
 
 
 class Raised(Exception):
-    """An exception of the language."""
+    """An exception of the language.
 
-    def __init__(self, type_name: str, message: str) -> None:
-        self.type_name, self.message = type_name, message
+    Attributes:
+        type_name: its class.
+        message: its text.
+        value: the exception itself, where there is one already; a handler gets it, or a new one of the message.
+    """
+
+    def __init__(self, type_name: str, message: str, value: ExcValue | None = None) -> None:
+        self.type_name, self.message, self.value = type_name, message, value
         super().__init__(type_name)
+
+
+def key_error(key: Value) -> Raised:
+    """The KeyError of a key that is not there."""
+    return Raised("KeyError", "", ExcValue("KeyError", (key,)))
 
 
 class Exhausted(Exception):
@@ -46,4 +67,6 @@ def no_operation(what: str, value: Value) -> Raised:
         )
     if type(value) is RecordValue:
         return Raised("TypeError", f"cannot {what} {type_name(value)}: read its fields ({', '.join(value.fields)})")
+    if type(value) in (BuiltinValue, FunctionValue, Suspended):
+        return Raised("TypeError", f"cannot {what} a {type_name(value)}: it has no value that is the same on every machine")
     return Raised("TypeError", f"cannot {what} a value of type '{type_name(value)}'; write list(...) around it first")

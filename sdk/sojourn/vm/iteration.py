@@ -7,9 +7,20 @@ from typing import Final
 
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.state import SLOT, Run, size_of
-from sojourn.vm.values import Box, DictView, Handle, Iter, IterKind, RecordValue, Value, ViewKind, type_name
+from sojourn.vm.values import (
+    Box,
+    DictView,
+    Handle,
+    Iter,
+    IterKind,
+    RecordValue,
+    SetValue,
+    Value,
+    ViewKind,
+    type_name,
+)
 
-__all__ = ["END", "MAX_ITER_DEPTH", "advance", "items_of", "list_of", "make_iter"]
+__all__ = ["END", "MAX_ITER_DEPTH", "advance", "items_of", "list_of", "make_iter", "make_reversed"]
 
 MAX_ITER_DEPTH: Final = 32
 
@@ -20,6 +31,9 @@ _SEQUENCES: Final[dict[type, str]] = {
     bytes: "bytes_iterator",
     range: "range_iterator",
 }
+
+
+_VIEWS: Final = ("dict_keyiterator", "dict_valueiterator", "dict_itemiterator")
 
 
 class End:
@@ -40,15 +54,40 @@ def make_iter(run: Run, value: Value) -> Iter:
     if kind is DictView:
         run.allocate(2 * 56 + SLOT * len(value.mapping))
         run.spend(len(value.mapping) >> 3)
-        return Iter(IterKind.DICT, "dict_iterator", value, tuple(value.mapping))
+        return Iter(IterKind.DICT, _VIEWS[value.kind], value, tuple(value.mapping))
     if kind in _SEQUENCES:
         made = Iter(IterKind.SEQUENCE, _SEQUENCES[kind], value)
         run.allocate(size_of(made))
         return made
+    if kind is SetValue:
+        run.allocate(2 * 56 + SLOT * len(value.items))
+        run.spend(len(value.items) >> 3)
+        return Iter(IterKind.SET, "set_iterator", value, tuple(value.items))
     refuse_box("iterate over", value)
     if kind is Handle or kind is RecordValue:
         raise no_operation("iterate over", value)
     raise Raised("TypeError", f"'{type_name(value)}' object is not iterable")
+
+
+def make_reversed(run: Run, value: Value) -> Iter:
+    """`reversed(value)`."""
+    kind = type(value)
+    if kind is range:
+        run.allocate(3 * 56)
+        return Iter(IterKind.SEQUENCE, "range_iterator", value[::-1])
+    if kind in _SEQUENCES:
+        run.allocate(2 * 56)
+        return Iter(IterKind.REVERSED, "list_reverseiterator" if kind is list else "reversed", value)
+    if kind is dict or kind is DictView:
+        view = value if kind is DictView else DictView(ViewKind.KEYS, value)
+        run.allocate(3 * 56 + SLOT * len(view.mapping))
+        run.spend(len(view.mapping) >> 3)
+        shown = _VIEWS[view.kind].replace("dict_", "dict_reverse")
+        return Iter(IterKind.DICT, shown, view, tuple(reversed(view.mapping)))
+    refuse_box("iterate over", value)
+    if kind is Handle or kind is RecordValue:
+        raise no_operation("iterate over", value)
+    raise Raised("TypeError", f"'{type_name(value)}' object is not reversible")
 
 
 def length_of(value: Value) -> int:
@@ -70,6 +109,19 @@ def advance(run: Run, it: Iter) -> Value:
             return item
     elif it.kind == IterKind.DICT:
         return _advance_dict(run, it)
+    elif it.kind == IterKind.SET:
+        if len(it.source.items) != len(it.keys):
+            raise Raised("RuntimeError", "Set changed size during iteration")
+        if it.index < len(it.keys):
+            it.index += 1
+            return it.keys[it.index - 1]
+    elif it.kind == IterKind.REVERSED:
+        if it.index < length_of(it.source):
+            it.index += 1
+            item = it.source[-it.index] if it.index <= length_of(it.source) else END
+            if type(it.source) is str:
+                run.allocate(size_of(item))
+            return item
     elif it.kind == IterKind.ENUMERATE:
         item = advance(run, it.inner[0])
         if item is not END:
@@ -133,6 +185,8 @@ def list_of(run: Run, value: Value) -> list[Value]:
     """A new list of all items, paid for before it grows."""
     if type(value) is Box:
         refuse_box("iterate over", value)
+    if type(value) is SetValue:
+        value = value.items
     if type(value) in (list, tuple, bytes, str, dict, range):
         run.allocate(56 + SLOT * length_of(value))
         run.spend(length_of(value) >> 3)

@@ -4,7 +4,7 @@
 answer the effect. The machine makes no I/O and knows no clock and no randomness, so that the same program with the
 same results of effects makes the same state, byte for byte, however it is sliced, stored and loaded between.
 
-A private region is a second run on top of the first. What it costs the public world is charged when it is entered and
+A private region is a run on top of the one that waits for it. What it costs that one is charged when it is entered and
 does not depend on how it ends; its result or its error becomes one box.
 """
 
@@ -18,19 +18,23 @@ from sojourn.contracts import Occurrence, child_run
 from sojourn.errors import MachineError
 from sojourn.labels import PUBLIC, Label
 from sojourn.limits import MAX_FUEL, MAX_MEMORY_BYTES
-from sojourn.vm.admission import admit, check_labels, private_things
+from sojourn.vm.admission import INNER_KINDS, admit, check_labels, private_things
+from sojourn.vm.calling import call_value, fresh, new_frame
 from sojourn.vm.copying import copy_values
 from sojourn.vm.effects import EFFECTS
 from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
-from sojourn.vm.state import BOX_BYTES, BoxContent, Run, walk
-from sojourn.vm.step import Ask, Enter, Stop, new_frame, step
-from sojourn.vm.values import Box, DictView, Handle, Iter, RegionError, Value, type_name
+from sojourn.vm.state import BOX_BYTES, BoxContent, Frame, Run, walk
+from sojourn.vm.step import Ask, Enter, Fork, Stop, step
+from sojourn.vm.suspending import copy_frames
+from sojourn.vm.unwinding import line_of, text_of, unwind
+from sojourn.vm.values import Box, FunctionValue, Handle, RegionError, Suspended, Value, type_name
 from sojourn.vm.verifier import VerifiedProgram
 
 __all__ = ["Machine"]
 
+MAX_NESTED_REGIONS: Final = 16
 _EXHAUSTED: Final = {"fuel": "FuelExhausted", "memory": "MemoryError"}
 
 
@@ -82,9 +86,10 @@ class Machine:
         first = Run(verified, run, PUBLIC, region=False, operation=0, fuel=fuel, memory=memory, limit=memory,
                     frames=[], boxes={})  # fmt: skip
         machine = cls(verified, [first])
-        defaults = code.defaults[len(code.defaults) - missing :]
+        defaults = code.constant_defaults[len(code.defaults) - missing :]
         try:
-            first.frames.append(new_frame(first, index, [*admit(first, args), *defaults]))
+            rest = [fresh(first, default) for default in defaults]
+            first.frames.append(new_frame(first, index, [*admit(first, args), *rest]))
         except Raised as problem:
             raise MachineError(f"an argument of {entry}() is refused: {problem.message}") from None
         except Exhausted as problem:
@@ -142,10 +147,10 @@ class Machine:
                     self._act(run, stop)
             except Raised as problem:
                 left -= before - run.fuel
-                self._fault(problem.type_name, problem.message, problem.type_name)
+                self._raised(problem)
             except Exhausted as problem:
                 left -= before - run.fuel
-                self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+                self._spent(problem)
         return self.outcome
 
     def resume(self, value: Value) -> None:
@@ -169,7 +174,7 @@ class Machine:
             raise MachineError(f"the result of {effect.name} is refused: {problem.message}") from None
         except Exhausted as problem:
             self.asked = None
-            self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+            self._spent(problem)
             return
         self.asked = None
         run.frames[-1].stack.append(result)
@@ -192,9 +197,21 @@ class Machine:
             try:
                 run.frames[-1].stack.append(self._new_box(run, effect, error))
             except Exhausted as problem:
-                self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+                self._spent(problem)
             return
-        self._fault(type_name, message, type_name)
+        self._raised(Raised(type_name, message))
+
+    def cancel(self, message: str) -> None:
+        """Raise `Cancelled` in the public world, where it stands: a pending effect and private regions are given up.
+
+        The run goes on with its `finally` blocks, and may catch it. A host that cancels records where it did
+        (`pending`, `fuel_left`), as it records the results of effects.
+        """
+        if self.outcome is None:
+            between = self.asked is None and len(self.runs) == 1
+            self.asked = None
+            del self.runs[1:]
+            self._raised(Raised("Cancelled", message), between=between)
 
     # For the host's own use.
 
@@ -260,6 +277,8 @@ class Machine:
             self._park(run, stop)
         elif isinstance(stop, Enter):
             self._enter(run, stop)
+        elif isinstance(stop, Fork):
+            self._fork(run, stop)
         else:
             self._return(run, stop.value)
 
@@ -268,7 +287,10 @@ class Machine:
         world = "region" if run.region else "public"
         if world not in spec.worlds:
             raise Raised("RuntimeError", f"{spec.name} is not an effect of the {world} world")
-        private = [] if run.region else private_things(ask.args.values())
+        private = private_things(ask.args.values())
+        if run.region:
+            refuse_box(f"give {spec.name}()", *private)
+            private = []
         boxes = private
         if spec.releases:
             if type(ask.args["box"]) is not Box:
@@ -286,28 +308,76 @@ class Machine:
         run.operation += 1
         self.asked = Effect(spec.name, args, occurrence, spec.durability, run.label, bool(private))
 
-    def _enter(self, run: Run, enter: Enter) -> None:
-        """Charge the region to the public world, and start it on copies of its arguments."""
-        if run.region:
-            raise Raised("RuntimeError", "private() inside a private region")
-        for name, limit, most in (("fuel", enter.fuel, MAX_FUEL), ("memory", enter.memory, MAX_MEMORY_BYTES)):
+    def _charge(self, run: Run, what: str, fuel: Value, memory: Value) -> None:
+        """Take the budgets of a region or a child off the run's own."""
+        for name, limit, most in (("fuel", fuel, MAX_FUEL), ("memory", memory, MAX_MEMORY_BYTES)):
             if type(limit) is not int or not 0 < limit <= most:
                 refuse_box(f"take {name}= from", limit)
-                raise Raised("TypeError", f"private() needs {name}= as a public int from 1 to {most}")
-        run.spend(enter.fuel)
-        run.allocate(enter.memory)
-        label = Label.join_all(value.label for value in private_things(enter.args))
+                raise Raised("TypeError", f"{what}() needs {name}= as a public int from 1 to {most}")
+        run.spend(fuel)
+        run.allocate(memory)
+
+    def _enter(self, run: Run, enter: Enter) -> None:
+        """Charge the region to the world around it, and start it on copies of its arguments."""
+        if len(self.runs) > MAX_NESTED_REGIONS:
+            raise Raised("RuntimeError", f"private regions are nested deeper than {MAX_NESTED_REGIONS}")
+        if type(enter.callee) not in (int, FunctionValue):
+            refuse_box("call", enter.callee)
+            raise Raised("TypeError", f"private() starts a function, not a '{type_name(enter.callee)}'")
+        self._charge(run, "private", enter.fuel, enter.memory)
+        given = [enter.callee, *enter.args]
+        label = Label.join_all(value.label for value in private_things(given)).join(run.label)
         child = child_run(run.id, run.operation, 0)
         run.operation += 1
         region = Run(run.program, child, label, region=True, operation=0, fuel=enter.fuel, memory=enter.memory,
-                     limit=enter.memory, frames=[], boxes={})  # fmt: skip
+                     limit=enter.memory, frames=[], boxes=run.boxes)  # fmt: skip
         self.runs.append(region)
         try:
-            args = copy_values(region, enter.args, self._open_for_region)
-            region.frames.append(new_frame(region, enter.function, args))
+            callee, *args = copy_values(region, given, self._open_for_region, extent="functions")
+            if type(callee) is int:
+                region.frames.append(new_frame(region, callee, args))
+            else:
+                region.frames.append(call_value(region, callee, args, {}))
         except _ErrorInside as problem:
             self._leave(problem.content)
         # What else fails here fails inside of the region: `run` turns it into the box.
+
+    def _fork(self, run: Run, fork: Fork) -> None:
+        """Ask the host for a child: a run of its own, with budgets that are taken off this one's for good."""
+        if run.region:
+            raise Raised("RuntimeError", "task.spawn is not an effect of the region world")
+        self._charge(run, "fork" if fork.callee is None else "spawn", fork.fuel, fork.memory)
+        run.limit -= fork.memory
+        child = self._child_run(child_run(run.id, run.operation, 0), fork.fuel, fork.memory)
+        try:
+            frames = _begin(child, run, fork)
+        except Exhausted as problem:
+            raise Raised("ValueError", f"the child's {problem.budget} does not suffice to begin") from None
+        args = {"child": Suspended(tuple(frames), waiting=False), "fuel": fork.fuel, "memory": fork.memory}
+        spec = EFFECTS["task.spawn"]
+        self.asked = Effect(spec.name, args, Occurrence(run.id, run.operation), spec.durability, run.label, boxed=False)
+        run.operation += 1
+
+    def _child_run(self, identity: bytes, fuel: int, memory: int) -> Run:
+        return Run(self.program, identity, PUBLIC, region=False, operation=0, fuel=fuel, memory=memory, limit=memory,
+                   frames=[], boxes=dict(self.runs[0].boxes))  # fmt: skip
+
+    def child(self) -> Machine:
+        """The machine of the child that the pending `task.spawn` asks for, before its first step.
+
+        It is a run of its own: dump it and drive it like any other. Its identity follows from the occurrence, so that
+        a host that makes it twice makes the same. The effect resumes with a handle of kind `task`.
+
+        Raises:
+            MachineError: no `task.spawn` is pending.
+        """
+        effect = self._answered()
+        if effect.name != "task.spawn":
+            raise MachineError(f"{effect.name} is pending, which begins no child")
+        fuel, memory = effect.args["fuel"], effect.args["memory"]
+        run = self._child_run(child_run(effect.occurrence.run, effect.occurrence.operation, 0), fuel, memory)
+        run.frames.extend(copy_frames(run, effect.args["child"].frames))
+        return Machine(self.program, [run])
 
     def _open_for_region(self, box: Box) -> Value:
         content = self.open(box)
@@ -317,14 +387,24 @@ class Machine:
 
     def _return(self, run: Run, value: Value) -> None:
         """The first function of a run has returned: a region gets its box, the public world is done."""
+        boxes = False
         for inner in walk((value,)):
-            if type(inner) in (Iter, DictView):
-                raise Raised("TypeError", f"the result holds a {type_name(inner)}; write list(...) around it")
+            if type(inner) in INNER_KINDS:
+                raise Raised("TypeError", f"the result holds a {type_name(inner)}, which does not leave the run; "
+                             "return list(...) of an iterator, str(e) of an exception")  # fmt: skip
+            boxes = boxes or type(inner) is Box
         if run.region:
-            self._leave(value)
+            self._leave(self._unboxed(run, value) if boxes else value)
         else:
             run.frames.clear()
             self.outcome = Done(value)
+
+    def _unboxed(self, region: Run, value: Value) -> Value | RegionError:
+        """The result of a region that holds boxes of regions inside of it: a box holds no boxes."""
+        try:
+            return copy_values(region, [value], self._open_for_region)[0]
+        except _ErrorInside as problem:
+            return problem.content
 
     def _leave(self, content: Value | RegionError) -> None:
         """End the region: its result or error becomes a box of the public world."""
@@ -352,15 +432,44 @@ class Machine:
         run.boxes[box.id] = BoxContent(content, BOX_BYTES)
         return box
 
-    def _fault(self, type_name: str, message: str, code: str) -> None:
+    def _raised(self, problem: Raised, *, between: bool = False) -> None:
+        """Go on in a handler, or end what executes now."""
+        run = self.runs[-1]
+        try:
+            if unwind(run, problem, between=between):
+                return
+        except Exhausted as spent:
+            self._spent(spent)
+            return
+        line = problem.value.line if problem.value is not None else 0
+        self._fault(problem.type_name, text_of(run, problem), problem.type_name, line)
+
+    def _spent(self, problem: Exhausted) -> None:
+        """A budget is spent: no handler sees that."""
+        self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+
+    def _fault(self, type_name: str, message: str, code: str, line: int = 0) -> None:
         """End what executes now with an error: a region in its box, the public world as failed."""
         run = self.runs[-1]
-        line = 0
-        if run.frames:
-            frame = run.frames[-1]
-            line = run.program.codes[frame.function].lines[max(frame.pc - 1, 0)]
+        line = line or line_of(run)
         if run.region:
             self._leave(RegionError(type_name, message, code, line))
         else:
             run.frames.clear()
             self.outcome = Failed(code, line, f"{type_name}: {message}" if message else type_name)
+
+
+def _begin(child: Run, run: Run, fork: Fork) -> list[Frame]:
+    """The frames of a child: of a function that is called, of a continuation, or of the run itself."""
+    if fork.callee is None or type(fork.callee) is Suspended:
+        if len(fork.args) > 1:
+            raise Raised("TypeError", "a continuation goes on with one value")
+        frames = copy_frames(child, run.frames if fork.callee is None else fork.callee.frames)
+        frames[-1].stack.extend(copy_values(child, fork.args, extent="functions") or [None])
+        return frames
+    if type(fork.callee) is not FunctionValue:
+        refuse_box("call", fork.callee)
+        raise Raised("TypeError", f"spawn() starts a function or a continuation, not a '{type_name(fork.callee)}'")
+    callee, *args = copy_values(child, [fork.callee, *fork.args], extent="functions")
+    frame = call_value(child, callee, args, {})
+    return [frame]

@@ -1,32 +1,37 @@
-"""Methods of str, bytes, list, tuple and dict, by class and name.
-
-Case is ASCII's: what other letters map to depends on a machine's Unicode tables.
-"""
+"""Methods by class and name: those of list, tuple and dict are here, the others in modules of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.builtins import update_dict
+from sojourn.vm.builtins import BUILTIN_FUNCTIONS, update_dict
 from sojourn.vm.compare import check_key, same
-from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
-from sojourn.vm.op import METHODS
-from sojourn.vm.state import SLOT, Run, bytes_of_text, size_of
+from sojourn.vm.op import BUILTINS, METHODS
+from sojourn.vm.sets import SET_METHODS
+from sojourn.vm.state import SLOT, Run, size_of
+from sojourn.vm.tables import KEYWORDS
 from sojourn.vm.text import repr_of
-from sojourn.vm.values import DictView, Handle, RecordValue, Value, ViewKind, type_name
+from sojourn.vm.textmethods import NUMBER_METHODS, TEXT_METHODS, bounds
+from sojourn.vm.values import DictView, Handle, RecordValue, SetValue, Value, ViewKind, type_name
 
 __all__ = ["call_method"]
 
 Arguments = list[Value]
 _INTS: Final = frozenset((bool, int))
 _NAMES: Final = tuple(METHODS)
+_SORTED: Final = tuple(BUILTINS).index("sorted")
 
 
-def call_method(run: Run, number: int, owner: Value, args: Arguments) -> Value:
-    """`owner.name(*args)` for the name with this number."""
+def call_method(
+    run: Run, number: int, owner: Value, args: Arguments, keywords: dict[str, Value] | None = None
+) -> Value:
+    """`owner.name(*args, **keywords)` for the name with this number."""
     name = _NAMES[number]
+    if keywords:
+        args = _positional(owner, name, args, keywords)
     function = _BY_CLASS.get((type(owner), name))
     if function is None:
         refuse_box("call a method of", owner)
@@ -35,9 +40,33 @@ def call_method(run: Run, number: int, owner: Value, args: Arguments) -> Value:
         raise Raised("AttributeError", f"'{type_name(owner)}' object has no attribute '{name}'")
     least, most, method = function
     if not least <= len(args) <= most:
-        wanted = f"{least}" if least == most else f"{least} to {most}"
-        raise Raised("TypeError", f"{type_name(owner)}.{name}() takes {wanted} arguments ({len(args)} given)")
+        raise _misfit(owner, name, least, most, len(args))
     return method(run, owner, args)
+
+
+def _misfit(owner: Value, name: str, least: int, most: int, given: int) -> Raised:
+    """CPython's message where its style is regular: methods of one argument or none."""
+    if least == most < 2:
+        takes = "exactly one argument" if most else "no arguments"
+        return Raised("TypeError", f"{type_name(owner)}.{name}() takes {takes} ({given} given)")
+    if given < least:
+        some = "" if least == most else "at least "
+        return Raised("TypeError", f"{name} expected {some}{least} argument{'s' * (least != 1)}, got {given}")
+    some = "" if least == most else "at most "
+    return Raised("TypeError", f"{name} expected {some}{most} argument{'s' * (most != 1)}, got {given}")
+
+
+def _positional(owner: Value, name: str, args: Arguments, keywords: dict[str, Value]) -> Arguments:
+    """Named arguments of a method in the places that they have."""
+    if name == "update" and type(owner) is dict:
+        return [*args, *([{}] if not args else []), dict(keywords)]
+    if name == "update" or name not in KEYWORDS:
+        raise Raised("TypeError", f"{type_name(owner)}.{name}() takes no keyword arguments")
+    params = KEYWORDS[name]
+    for keyword in keywords:
+        if keyword in [param for param, _ in params[: len(args)]]:
+            raise Raised("TypeError", f"argument for {name}() given by name ('{keyword}') and position")
+    return [*args, *(keywords.get(param, default) for param, default in params[len(args) :])]
 
 
 def _append(run: Run, owner: list[Value], args: Arguments) -> None:
@@ -91,8 +120,9 @@ def _count(run: Run, owner: Value, args: Arguments) -> int:
 
 
 def _index(run: Run, owner: Value, args: Arguments) -> int:
-    for position, item in enumerate(owner):
-        if same(run, item, args[0]):
+    start, stop = bounds(args, len(owner))
+    for position in range(start, min(stop, len(owner))):
+        if same(run, owner[position], args[0]):
             return position
     if type(owner) is tuple:
         raise Raised("ValueError", "tuple.index(x): x not in tuple")
@@ -111,7 +141,7 @@ def _dict_pop(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
         return owner.pop(args[0])
     if len(args) > 1:
         return args[1]
-    raise Raised("KeyError", repr_of(run, args[0]))
+    raise key_error(args[0])
 
 
 def _setdefault(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
@@ -123,7 +153,32 @@ def _setdefault(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
 
 
 def _update(run: Run, owner: dict[Value, Value], args: Arguments) -> None:
-    update_dict(run, owner, args[0])
+    for source in args:
+        refuse_box("iterate over", source)
+        update_dict(run, owner, source)
+
+
+def _popitem(run: Run, owner: dict[Value, Value], _: Arguments) -> Value:
+    if not owner:
+        raise key_error("popitem(): dictionary is empty")
+    run.allocate(56 + 2 * SLOT)
+    return owner.popitem()
+
+
+def _clear(_run: Run, owner: Value, _: Arguments) -> None:
+    owner.clear()
+
+
+def _remove(run: Run, owner: list[Value], args: Arguments) -> None:
+    for position, item in enumerate(owner):
+        if same(run, item, args[0]):
+            del owner[position]
+            return
+    raise Raised("ValueError", "list.remove(x): x not in list")
+
+
+def _sort(run: Run, owner: list[Value], args: Arguments) -> None:
+    owner[:] = BUILTIN_FUNCTIONS[_SORTED](run, [owner], {"reverse": args[0]} if args else {})
 
 
 def _view(kind: ViewKind) -> Callable[[Run, Value, Arguments], Value]:
@@ -134,140 +189,31 @@ def _view(kind: ViewKind) -> Callable[[Run, Value, Arguments], Value]:
     return view
 
 
-def _need_text(owner: Value, value: Value, message: str) -> None:
-    if type(value) is not type(owner):
-        refuse_box("use", value)
-        raise Raised("TypeError", message.format(type_name(value)))
-
-
-def _join(run: Run, owner: str, args: Arguments) -> str:
-    refuse_box("iterate over", args[0])
-    if type(args[0]) not in (list, tuple, str, dict, range, bytes, DictView) and type_name(args[0]) not in (
-        "enumerate",
-        "zip",
-    ):
-        raise Raised("TypeError", "can only join an iterable")
-    items = list_of(run, args[0])
-    for position, item in enumerate(items):
-        _need_text(owner, item, f"sequence item {position}: expected str instance, {{}} found")
-    run.allocate(sum(bytes_of_text(item) for item in items) + bytes_of_text(owner) * len(items))
-    run.spend(sum(len(item) for item in items) >> 5)
-    return owner.join(items)
-
-
-def _split(run: Run, owner: str, args: Arguments) -> list[str]:
-    separator, most = args[0] if args else None, args[1] if len(args) > 1 else -1
-    if separator is not None:
-        _need_text(owner, separator, "must be str or None, not {}")
-        if not separator:
-            raise Raised("ValueError", "empty separator")
-    elif not owner.isascii():
-        raise Raised(
-            "ValueError", "split() of text outside ASCII needs a separator: which characters are blank differs"
-        )
-    _need_int(most)
-    run.spend(len(owner) >> 4)
-    run.allocate(_text_pieces(owner, separator))
-    return owner.split(separator, max(min(most, len(owner)), -1))
-
-
-def _text_pieces(owner: str, separator: str | None) -> int:
-    pieces = 1 + (owner.count(separator) if separator else len(owner) // 2)
-    return 56 + pieces * (SLOT + 48) + bytes_of_text(owner)
-
-
-def _case(name: str) -> Callable[[Run, Value, Arguments], str]:
-    def case(run: Run, owner: str, _: Arguments) -> str:
-        if not owner.isascii():
-            raise Raised("ValueError", f"{name}() of text outside ASCII is not the same on every machine")
-        run.allocate(bytes_of_text(owner))
-        run.spend(len(owner) >> 5)
-        return owner.upper() if name == "upper" else owner.lower()
-
-    return case
-
-
-def _strip(run: Run, owner: str, args: Arguments) -> str:
-    characters = args[0] if args else None
-    if characters is not None:
-        _need_text(owner, characters, "strip arg must be None or str")
-    else:
-        characters = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
-    run.allocate(bytes_of_text(owner))
-    run.spend((len(owner) * (1 + (len(characters) >> 5))) >> 5)
-    return owner.strip(characters)
-
-
-def _edge(name: str) -> Callable[[Run, Value, Arguments], bool]:
-    def edge(run: Run, owner: str, args: Arguments) -> bool:
-        options = args[0] if type(args[0]) is tuple else (args[0],)
-        for option in options:
-            what = (
-                f"tuple for {name} must only contain str, not {{}}"
-                if type(args[0]) is tuple
-                else (f"{name} first arg must be str or a tuple of str, not {{}}")
-            )
-            _need_text(owner, option, what)
-            run.spend(len(option) >> 5)
-            if owner.startswith(option) if name == "startswith" else owner.endswith(option):
-                return True
-        return False
-
-    return edge
-
-
-def _replace(run: Run, owner: str, args: Arguments) -> str:
-    _need_text(owner, args[0], "replace() argument 1 must be str, not {}")
-    _need_text(owner, args[1], "replace() argument 2 must be str, not {}")
-    run.spend(len(owner) >> 4)
-    found = owner.count(args[0])
-    width = 1 if owner.isascii() and args[1].isascii() else 4
-    run.allocate(48 + width * (len(owner) + found * len(args[1])))
-    return owner.replace(args[0], args[1])
-
-
-def _text_count(run: Run, owner: str, args: Arguments) -> int:
-    _need_text(owner, args[0], "must be str, not {}")
-    run.spend(len(owner) >> 4)
-    return owner.count(args[0])
-
-
-def _text_index(run: Run, owner: str, args: Arguments) -> int:
-    _need_text(owner, args[0], "must be str, not {}")
-    run.spend(len(owner) >> 4)
-    position = owner.find(args[0])
-    if position < 0:
-        raise Raised("ValueError", "substring not found")
-    return position
-
-
 _BY_CLASS: Final[dict[tuple[type, str], tuple[int, int, Callable[[Run, Value, Arguments], Value]]]] = {
     (list, "append"): (1, 1, _append),
     (list, "copy"): (0, 0, _copy),
     (list, "count"): (1, 1, _count),
     (list, "extend"): (1, 1, _extend),
-    (list, "index"): (1, 1, _index),
+    (list, "clear"): (0, 0, _clear),
+    (list, "index"): (1, 3, _index),
     (list, "insert"): (2, 2, _insert),
     (list, "pop"): (0, 1, _list_pop),
+    (list, "remove"): (1, 1, _remove),
     (list, "reverse"): (0, 0, _reverse),
+    (list, "sort"): (0, 1, _sort),
     (tuple, "count"): (1, 1, _count),
-    (tuple, "index"): (1, 1, _index),
+    (tuple, "index"): (1, 3, _index),
     (dict, "copy"): (0, 0, _copy),
     (dict, "get"): (1, 2, _get),
     (dict, "items"): (0, 0, _view(ViewKind.ITEMS)),
     (dict, "keys"): (0, 0, _view(ViewKind.KEYS)),
     (dict, "pop"): (1, 2, _dict_pop),
     (dict, "setdefault"): (1, 2, _setdefault),
-    (dict, "update"): (1, 1, _update),
+    (dict, "clear"): (0, 0, _clear),
+    (dict, "popitem"): (0, 0, _popitem),
+    (dict, "update"): (0, 2, _update),
     (dict, "values"): (0, 0, _view(ViewKind.VALUES)),
-    (str, "count"): (1, 1, _text_count),
-    (str, "endswith"): (1, 1, _edge("endswith")),
-    (str, "index"): (1, 1, _text_index),
-    (str, "join"): (1, 1, _join),
-    (str, "lower"): (0, 0, _case("lower")),
-    (str, "replace"): (2, 2, _replace),
-    (str, "split"): (0, 2, _split),
-    (str, "startswith"): (1, 1, _edge("startswith")),
-    (str, "strip"): (0, 1, _strip),
-    (str, "upper"): (0, 0, _case("upper")),
 }
+_BY_CLASS.update(((SetValue, name), row) for name, row in SET_METHODS.items())
+_BY_CLASS.update(((kind, name), row) for kind, rows in TEXT_METHODS.items() for name, row in rows.items())
+_BY_CLASS.update(((kind, name), row) for kind, rows in NUMBER_METHODS.items() for name, row in rows.items())

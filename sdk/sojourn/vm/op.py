@@ -1,10 +1,11 @@
 """The instruction set: one table that compiler, verifier, machine and disassembler share.
 
-An instruction is one integer: `op | a << 8 | b << 32`; op has 8 bits, operands have 24 each. Every number here (of
-operations, operators, builtins, methods, exceptions) is part of the program format: never renumber, add at the end.
+An instruction is one integer: `op | a << 8 | b << 32`; op has 8 bits, operands have 24 each. Every number here and in
+`tables` is part of the program format: never renumber, add at the end. What each operation does stands in
+docs/design/machine.md.
 
-Box rule of the table: stack traffic, displays, calls, effects and regions move a box; every other operation that
-meets a box raises TypeError.
+Box rule of the table: stack traffic, displays, cells, calls, effects and regions move a box; every other operation
+that meets a box raises TypeError.
 """
 
 from __future__ import annotations
@@ -13,6 +14,17 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from sojourn.vm.shape import Shape
+from sojourn.vm.tables import (
+    BINARY,
+    BUILTINS,
+    COMPARE,
+    CONVERSIONS,
+    EXCEPTIONS,
+    METHODS,
+    RAISABLE,
+    UNARY,
+    Arity,
+)
 
 __all__ = [
     "BINARY",
@@ -20,6 +32,7 @@ __all__ = [
     "COMPARE",
     "CONVERSIONS",
     "EXCEPTIONS",
+    "EXTENDS",
     "ISA",
     "MAX_OPERAND",
     "METHODS",
@@ -46,15 +59,19 @@ class Op(IntEnum):
     CLEAR = 4
     POP = 5
     DUP = 6
-    DUP2 = 7
-    ROT3 = 8
-    ROT2 = 9
+    ROT = 7
+    DELETE = 8
+    LOAD_CELL = 9
+    STORE_CELL = 10
+    DELETE_CELL = 11
+    NEW_CELL = 12
     BINARY = 16
     INPLACE = 17
     UNARY = 18
     NOT = 19
     COMPARE = 20
     IS_NONE = 21
+    IS_A = 22
     JUMP = 32
     JUMP_IF_FALSE = 33
     JUMP_IF_TRUE = 34
@@ -73,6 +90,11 @@ class Op(IntEnum):
     ATTRIBUTE = 56
     FORMAT = 57
     JOIN = 58
+    SET = 59
+    APPEND = 60
+    PUT = 61
+    EXTEND = 62
+    TUPLE_OF = 63
     CALL = 64
     BUILTIN = 65
     METHOD = 66
@@ -80,6 +102,19 @@ class Op(IntEnum):
     RAISE = 68
     EFFECT = 69
     PRIVATE = 70
+    CALL_VALUE = 71
+    CALL_SPREAD = 72
+    CLOSURE = 73
+    BUILTIN_VALUE = 74
+    EXCEPTION = 75
+    PRIVATE_VALUE = 76
+    STORE_SLICE = 77
+    DELETE_SLICE = 78
+    UNPACK_REST = 79
+    FORMAT_BY = 80
+    HERE = 81
+    FORK = 82
+    SPAWN = 83
 
 
 class Operand(IntEnum):
@@ -103,6 +138,10 @@ class Operand(IntEnum):
     FLAG = 15  # 0 or 1
     CONVERSION = 16
     EFFECT = 17  # index of a name that is an effect's
+    CELL = 18  # index of a local that holds a cell
+    CLASSES = 19  # index of a constant: names of classes, a blank between
+    KIND = 20  # what EXTEND extends: see `EXTENDS`
+    CLOSURE = 21  # index of a function, made into a value
 
 
 class Pops(IntEnum):
@@ -113,6 +152,7 @@ class Pops(IntEnum):
     SHAPE = -3
     SHAPE_AND_ONE = -4
     B = -5
+    A_AND_B_AND_ONE = -6
 
 
 class OpSpec(NamedTuple):
@@ -135,20 +175,24 @@ class OpSpec(NamedTuple):
 
 ISA: Final[dict[int, OpSpec]] = {
     Op.CONST: OpSpec(Operand.CONST, pushes=1),
-    Op.LOAD: OpSpec(Operand.LOCAL, pushes=1),
+    Op.LOAD: OpSpec(Operand.LOCAL, Operand.FLAG, pushes=1),
     Op.STORE: OpSpec(Operand.LOCAL, pops=1),
     Op.CLEAR: OpSpec(Operand.LOOP),
     Op.POP: OpSpec(pops=1),
-    Op.DUP: OpSpec(pops=1, pushes=2),
-    Op.DUP2: OpSpec(pops=2, pushes=4),
-    Op.ROT3: OpSpec(pops=3, pushes=3),
-    Op.ROT2: OpSpec(pops=2, pushes=2),
+    Op.DUP: OpSpec(Operand.COUNT, pops=Pops.A, pushes=Pops.TWICE_A),
+    Op.ROT: OpSpec(Operand.COUNT, pops=Pops.A, pushes=Pops.A),
+    Op.DELETE: OpSpec(Operand.LOCAL, Operand.FLAG),
+    Op.LOAD_CELL: OpSpec(Operand.CELL, Operand.FLAG, pushes=1),
+    Op.STORE_CELL: OpSpec(Operand.CELL, pops=1),
+    Op.DELETE_CELL: OpSpec(Operand.CELL, Operand.FLAG),
+    Op.NEW_CELL: OpSpec(Operand.CELL),
     Op.BINARY: OpSpec(Operand.BINARY, pops=2, pushes=1),
     Op.INPLACE: OpSpec(Operand.BINARY, pops=2, pushes=1),
     Op.UNARY: OpSpec(Operand.UNARY, pops=1, pushes=1),
     Op.NOT: OpSpec(pops=1, pushes=1),
     Op.COMPARE: OpSpec(Operand.COMPARE, pops=2, pushes=1),
     Op.IS_NONE: OpSpec(Operand.FLAG, pops=1, pushes=1),
+    Op.IS_A: OpSpec(Operand.CLASSES, pops=1, pushes=1),
     Op.JUMP: OpSpec(Operand.TARGET, on_jump=0, ends=True),
     Op.JUMP_IF_FALSE: OpSpec(Operand.TARGET, pops=1, on_jump=0),
     Op.JUMP_IF_TRUE: OpSpec(Operand.TARGET, pops=1, on_jump=0),
@@ -159,107 +203,42 @@ ISA: Final[dict[int, OpSpec]] = {
     Op.TUPLE: OpSpec(Operand.COUNT, pops=Pops.A, pushes=1),
     Op.LIST: OpSpec(Operand.COUNT, pops=Pops.A, pushes=1),
     Op.DICT: OpSpec(Operand.COUNT, pops=Pops.TWICE_A, pushes=1),
+    Op.SET: OpSpec(Operand.COUNT, pops=Pops.A, pushes=1),
+    Op.APPEND: OpSpec(pops=2, pushes=1),
+    Op.PUT: OpSpec(pops=3, pushes=1),
+    Op.EXTEND: OpSpec(Operand.KIND, pops=2, pushes=1),
+    Op.TUPLE_OF: OpSpec(pops=1, pushes=1),
     Op.INDEX: OpSpec(pops=2, pushes=1),
     Op.SLICE: OpSpec(pops=4, pushes=1),
     Op.STORE_INDEX: OpSpec(pops=3),
     Op.DELETE_INDEX: OpSpec(pops=2),
+    Op.STORE_SLICE: OpSpec(pops=5),
+    Op.DELETE_SLICE: OpSpec(pops=4),
     Op.UNPACK: OpSpec(Operand.COUNT, pops=1, pushes=Pops.A),
+    Op.UNPACK_REST: OpSpec(Operand.COUNT, Operand.COUNT, pops=1, pushes=Pops.A_AND_B_AND_ONE),
     Op.ATTRIBUTE: OpSpec(Operand.NAME, pops=1, pushes=1),
     Op.FORMAT: OpSpec(Operand.CONST, Operand.CONVERSION, pops=1, pushes=1),
+    Op.FORMAT_BY: OpSpec(Operand.CONVERSION, pops=2, pushes=1),
     Op.JOIN: OpSpec(Operand.COUNT, pops=Pops.A, pushes=1),
     Op.CALL: OpSpec(Operand.FUNCTION, Operand.SHAPE, pops=Pops.SHAPE, pushes=1),
+    Op.CALL_VALUE: OpSpec(b=Operand.SHAPE, pops=Pops.SHAPE_AND_ONE, pushes=1),
+    Op.CALL_SPREAD: OpSpec(pops=3, pushes=1),
     Op.BUILTIN: OpSpec(Operand.BUILTIN, Operand.SHAPE, pops=Pops.SHAPE, pushes=1),
     Op.METHOD: OpSpec(Operand.METHOD, Operand.SHAPE, pops=Pops.SHAPE_AND_ONE, pushes=1),
+    Op.CLOSURE: OpSpec(Operand.CLOSURE, Operand.COUNT, pops=Pops.B, pushes=1),
+    Op.BUILTIN_VALUE: OpSpec(Operand.BUILTIN, pushes=1),
     Op.RETURN: OpSpec(pops=1, ends=True),
-    Op.RAISE: OpSpec(Operand.EXCEPTION, Operand.COUNT, pops=Pops.B, ends=True),
+    Op.EXCEPTION: OpSpec(Operand.EXCEPTION, Operand.COUNT, pops=Pops.B, pushes=1),
+    Op.RAISE: OpSpec(Operand.FLAG, pops=Pops.A_AND_B_AND_ONE, ends=True),
     Op.EFFECT: OpSpec(Operand.EFFECT, Operand.SHAPE, pops=Pops.SHAPE, pushes=1),
     Op.PRIVATE: OpSpec(Operand.FUNCTION, Operand.SHAPE, pops=Pops.SHAPE, pushes=1),
+    Op.PRIVATE_VALUE: OpSpec(b=Operand.SHAPE, pops=Pops.SHAPE_AND_ONE, pushes=1),
+    Op.HERE: OpSpec(pushes=1),
+    Op.FORK: OpSpec(b=Operand.SHAPE, pops=Pops.SHAPE, pushes=1),
+    Op.SPAWN: OpSpec(b=Operand.SHAPE, pops=Pops.SHAPE_AND_ONE, pushes=1),
 }
 
-BINARY: Final = ("+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>")
-UNARY: Final = ("-", "+", "~")
-COMPARE: Final = ("==", "!=", "<", "<=", ">", ">=", "in", "not in")
-CONVERSIONS: Final = ("", "s", "r")
-
-
-class Arity(NamedTuple):
-    """How a builtin or method may be called: counts of positional arguments, and the keywords it knows."""
-
-    least: int
-    most: int
-    keywords: tuple[str, ...] = ()
-
-
-MANY: Final = 255
-
-BUILTINS: Final[dict[str, Arity]] = {
-    "abs": Arity(1, 1),
-    "all": Arity(1, 1),
-    "any": Arity(1, 1),
-    "bool": Arity(0, 1),
-    "dict": Arity(0, 1, ("*",)),
-    "enumerate": Arity(1, 2, ("start",)),
-    "float": Arity(0, 1),
-    "int": Arity(0, 2),
-    "len": Arity(1, 1),
-    "list": Arity(0, 1),
-    "max": Arity(1, MANY, ("default",)),
-    "min": Arity(1, MANY, ("default",)),
-    "range": Arity(1, 3),
-    "repr": Arity(1, 1),
-    "round": Arity(1, 2),
-    "sorted": Arity(1, 1, ("reverse",)),
-    "str": Arity(0, 1),
-    "sum": Arity(1, 2, ("start",)),
-    "tuple": Arity(0, 1),
-    "zip": Arity(0, MANY),
-}
-
-METHODS: Final[dict[str, Arity]] = {
-    "append": Arity(1, 1),
-    "copy": Arity(0, 0),
-    "count": Arity(1, 1),
-    "endswith": Arity(1, 1),
-    "extend": Arity(1, 1),
-    "get": Arity(1, 2),
-    "index": Arity(1, 1),
-    "insert": Arity(2, 2),
-    "items": Arity(0, 0),
-    "join": Arity(1, 1),
-    "keys": Arity(0, 0),
-    "lower": Arity(0, 0),
-    "pop": Arity(0, 2),
-    "replace": Arity(2, 2),
-    "reverse": Arity(0, 0),
-    "setdefault": Arity(1, 2),
-    "split": Arity(0, 2),
-    "startswith": Arity(1, 1),
-    "strip": Arity(0, 1),
-    "update": Arity(1, 1),
-    "upper": Arity(0, 0),
-    "values": Arity(0, 0),
-}
-
-EXCEPTIONS: Final = (
-    "Exception",
-    "ArithmeticError",
-    "AssertionError",
-    "AttributeError",
-    "IndexError",
-    "KeyError",
-    "LookupError",
-    "NotImplementedError",
-    "OverflowError",
-    "PermissionError",
-    "QuorumMissed",
-    "RecursionError",
-    "RuntimeError",
-    "TypeError",
-    "UnboundLocalError",
-    "ValueError",
-    "ZeroDivisionError",
-)
-RAISABLE: Final = frozenset(EXCEPTIONS) - {"QuorumMissed", "PermissionError", "UnboundLocalError"}
+EXTENDS: Final = ("list", "set", "dict", "arguments", "keywords")
 
 
 def pack(op: int, a: int = 0, b: int = 0) -> int:
@@ -275,15 +254,14 @@ def unpack(instruction: int) -> tuple[int, int, int]:
 def stack_effect(op: int, a: int, b: int, shapes: tuple[Shape, ...]) -> tuple[int, int]:
     """`(pops, pushes)` when control goes on to the next instruction. Operands must be in range."""
     spec = ISA[op]
-    pops = spec.pops
-    if pops == Pops.A:
-        pops = a
-    elif pops == Pops.TWICE_A:
-        pops = 2 * a
-    elif pops == Pops.B:
-        pops = b
-    elif pops == Pops.SHAPE:
-        pops = shapes[b].total
-    elif pops == Pops.SHAPE_AND_ONE:
-        pops = shapes[b].total + 1
-    return pops, a if spec.pushes == Pops.A else spec.pushes
+    return _count(spec.pops, a, b, shapes), _count(spec.pushes, a, b, shapes)
+
+
+def _count(count: int, a: int, b: int, shapes: tuple[Shape, ...]) -> int:
+    if count >= 0:
+        return count
+    if count == Pops.SHAPE:
+        return shapes[b].total
+    if count == Pops.SHAPE_AND_ONE:
+        return shapes[b].total + 1
+    return {Pops.A: a, Pops.TWICE_A: 2 * a, Pops.B: b, Pops.A_AND_B_AND_ONE: a + b + 1}[Pops(count)]

@@ -3,73 +3,100 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sojourn.errors import ProgramInvalid
 from sojourn.vm.binding import BoundCall
-from sojourn.vm.effects import EFFECTS
+from sojourn.vm.effects import EFFECTS, TASKS
 from sojourn.vm.op import Op
-from sojourn.vm.program import Program
+from sojourn.vm.program import Handler, Program
 from sojourn.vm.values import Value
 
-__all__ = ["Code", "reach_of"]
+__all__ = ["Code", "reach_of", "walk_functions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One function, ready to run.
+    """One function, ready to run. Fields that a `Function` has too are explained there.
 
     Attributes:
+        constant_defaults: of positional, then keyword-only parameters; None where a default is no constant.
         instructions: `(op, a, b)`.
         depth: values on the stack before each instruction; -1 where control never comes.
         loops: locals that only hold iterators.
-        calls: for each CALL and PRIVATE instruction's position, where each parameter comes from.
+        boxed: locals that only hold cells.
+        handler_at: for each instruction, the handler that counts, as its index in `handlers`, or -1.
+        calls: for each CALL, PRIVATE, PRIVATE_VALUE, FORK and SPAWN instruction's position, where its arguments lie.
         effects: for each EFFECT instruction's position, the parameter name of each argument.
     """
 
     name: str
     params: int
-    defaults: tuple[Value, ...]
+    keyword_only: int
+    flags: int
+    defaults: tuple[int, ...]
+    keyword_defaults: tuple[int, ...]
+    constant_defaults: tuple[Value, ...]
     locals: tuple[str, ...]
+    cells: tuple[int, ...]
+    free: tuple[int, ...]
+    captures: tuple[int, ...]
     instructions: tuple[tuple[int, int, int], ...]
     lines: tuple[int, ...]
     depth: tuple[int, ...]
     most: int
     loops: frozenset[int]
+    boxed: frozenset[int]
+    handlers: tuple[Handler, ...]
+    handler_at: tuple[int, ...]
     calls: dict[int, BoundCall]
     effects: dict[int, tuple[str, ...]]
 
 
-def _walk(codes: tuple[Code, ...], roots: list[int]) -> list[int]:
-    """The functions that calls lead to from `roots`, regions not entered."""
+_CALLS: Final = frozenset((Op.CALL,))
+_ALL: Final = frozenset((Op.CALL, Op.CLOSURE, Op.PRIVATE))
+
+
+def walk_functions(codes: tuple[Code, ...], roots: list[int], edges: frozenset[Op] = _ALL) -> list[int]:
+    """The functions that `edges` lead to from `roots`, in order.
+
+    With all edges it is what a run can execute: a function value exists only where a CLOSURE instruction made it.
+    """
     seen, work = set(roots), list(roots)
     while work:
         for op, a, _ in codes[work.pop()].instructions:
-            if op == Op.CALL and a not in seen:
+            if op in edges and a not in seen:
                 seen.add(a)
                 work.append(a)
     return sorted(seen)
 
 
 def reach_of(program: Program, codes: tuple[Code, ...]) -> dict[str, frozenset[str]]:
-    """Effects by entry, with the rule of the two worlds checked on the way."""
+    """Effects by entry, with the rule of the two worlds checked on the way where calls go by name.
+
+    What a function value does in the wrong world is refused by the machine, when it does it.
+    """
     regions = sorted({a for code in codes for op, a, _ in code.instructions if op == Op.PRIVATE})
-    for index in _walk(codes, regions):
+    for index in walk_functions(codes, regions, _CALLS):
         for at, (op, a, _) in enumerate(codes[index].instructions):
-            name = program.names[a] if op == Op.EFFECT else ""
-            if op == Op.PRIVATE or (name and "region" not in EFFECTS[name].worlds):
-                where = f"function {codes[index].name}, instruction {at}"
-                raise ProgramInvalid(f"{where}: {name or 'private'} inside a private region")
+            name = program.names[a] if op == Op.EFFECT else TASKS.get(op, "")
+            if name and "region" not in EFFECTS[name].worlds:
+                raise ProgramInvalid(f"function {codes[index].name}, instruction {at}: {name} inside a private region")
     result: dict[str, frozenset[str]] = {}
     for entry in program.entries:
-        public = _walk(codes, [entry])
-        inside = _walk(codes, [a for i in public for op, a, _ in codes[i].instructions if op == Op.PRIVATE])
-        names = _effects(program, codes, public)
-        for name in names:
+        for name in _effects(program, codes, walk_functions(codes, [entry], _CALLS)):
             if "public" not in EFFECTS[name].worlds:
                 raise ProgramInvalid(f"entry {codes[entry].name}: {name} outside of a private region")
-        result[codes[entry].name] = frozenset(names | _effects(program, codes, inside))
+        result[codes[entry].name] = frozenset(_effects(program, codes, walk_functions(codes, [entry])))
     return result
 
 
 def _effects(program: Program, codes: tuple[Code, ...], functions: list[int]) -> set[str]:
-    return {program.names[a] for i in functions for op, a, _ in codes[i].instructions if op == Op.EFFECT}
+    found = set()
+    for index in functions:
+        for op, a, _ in codes[index].instructions:
+            if op == Op.EFFECT:
+                found.add(program.names[a])
+            elif op in TASKS:
+                found.add(TASKS[op])
+    return found

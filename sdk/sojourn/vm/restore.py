@@ -7,22 +7,23 @@ so that order, sharing and reachability of cells need no rules of their own here
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 from sojourn.codec import DIGEST_BYTES, decode
 from sojourn.contracts import Occurrence, child_run
 from sojourn.errors import SnapshotInvalid
 from sojourn.limits import MAX_FRAMES, MAX_FUEL, MAX_MEMORY_BYTES, MAX_SNAPSHOT_BYTES
-from sojourn.vm.admission import private_things
+from sojourn.vm.admission import INNER_KINDS, private_things
 from sojourn.vm.cells import CODES, Cells, label_of
-from sojourn.vm.effects import EFFECTS
-from sojourn.vm.machine import Machine
+from sojourn.vm.effects import EFFECTS, TASKS
+from sojourn.vm.machine import MAX_NESTED_REGIONS, Machine
 from sojourn.vm.op import Op
 from sojourn.vm.program import CONTRACT
 from sojourn.vm.progress import Done, Effect, Failed
-from sojourn.vm.snapshot import FrameRow, PendingRow, RunRow, Snapshot, dump
-from sojourn.vm.state import Frame, Run, walk
-from sojourn.vm.values import UNBOUND, Box, DictView, Handle, Iter, Value
+from sojourn.vm.snapshot import FrameRow, PendingRow, RunRow, Snapshot, SuspendedCell, dump
+from sojourn.vm.state import BoxContent, Frame, Run, walk
+from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, Suspended, Value
 from sojourn.vm.verifier import Code, VerifiedProgram
 
 __all__ = ["load"]
@@ -37,9 +38,9 @@ def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
         raise SnapshotInvalid(f"a snapshot of execution contract {snapshot.contract}, this host implements {CONTRACT}")
     if snapshot.program != verified.digest:
         raise SnapshotInvalid("a snapshot of another program")
-    if not 1 <= len(snapshot.runs) <= 2:
-        raise SnapshotInvalid("a snapshot has a public run and at most one private region")
-    cells = Cells(snapshot.cells)
+    if not 1 <= len(snapshot.runs) <= 1 + MAX_NESTED_REGIONS:
+        raise SnapshotInvalid(f"a snapshot has a public run and at most {MAX_NESTED_REGIONS} private regions in it")
+    cells = Cells(snapshot.cells, verified.codes)
     machine = _Loader(verified, snapshot, cells).machine()
     if dump(machine) != snapshot_bytes:
         raise SnapshotInvalid("not the form in which this state is written")
@@ -56,10 +57,12 @@ class _Loader:
 
     def machine(self) -> Machine:
         snapshot = self.snapshot
-        runs = [self._run(row, position) for position, row in enumerate(snapshot.runs)]
+        self._suspended()
+        boxes = dict(self.cells.boxes)
+        runs = [self._run(row, position, boxes) for position, row in enumerate(snapshot.runs)]
         machine = Machine(self.program, runs)
-        if len(runs) == 2:
-            self._nested(runs[0], runs[1])
+        for run, region in itertools.pairwise(runs):
+            self._nested(run, region)
         if self.ended:
             if len(runs) > 1 or runs[0].frames:
                 raise SnapshotInvalid("a run that has ended still has frames")
@@ -71,7 +74,25 @@ class _Loader:
         self._worlds(machine)
         return machine
 
-    def _run(self, row: RunRow, position: int) -> Run:
+    def _suspended(self) -> None:
+        """Continuations as values, once everything that their frames hold is there."""
+        for position, cell in enumerate(self.snapshot.cells):
+            if isinstance(cell, SuspendedCell):
+                if not 0 < len(cell.frames) <= MAX_FRAMES:
+                    raise SnapshotInvalid("a continuation has no frames, or too many")
+                frames = self._frames(cell.frames, waits=cell.waiting)
+                self.cells.made[position].frames = tuple(frames)
+
+    def _frames(self, rows: tuple[FrameRow, ...], *, waits: bool) -> list[Frame]:
+        frames = []
+        for k, frame in enumerate(rows):
+            top = k == len(rows) - 1
+            frames.append(self._frame(frame, waiting=not top or waits))
+            if not top:
+                self._waits_for(frame, rows[k + 1].function)
+        return frames
+
+    def _run(self, row: RunRow, position: int, boxes: dict[bytes, BoxContent]) -> Run:
         last = position == len(self.snapshot.runs) - 1
         if len(row.id) != DIGEST_BYTES or not 0 <= row.operation <= MAX_OPERATION:
             raise SnapshotInvalid("the identity of a run is out of range")
@@ -83,15 +104,7 @@ class _Loader:
         if len(row.frames) > MAX_FRAMES:
             raise SnapshotInvalid(f"more than {MAX_FRAMES} frames")
         waits = not last or self.snapshot.pending is not None
-        frames = []
-        for k, frame in enumerate(row.frames):
-            top = k == len(row.frames) - 1
-            frames.append(self._frame(frame, waiting=not top or waits))
-            if not top:
-                self._waits_for(frame, Op.CALL, row.frames[k + 1].function)
-        boxes = dict(self.cells.boxes) if position == 0 else {}
-        if position == 0 and frames and frames[0].function not in self.program.program.entries:
-            raise SnapshotInvalid("the first frame is not one of an entry")
+        frames = self._frames(row.frames, waits=waits)
         return Run(self.program, row.id, label, position > 0, row.operation, row.fuel, row.memory, row.limit,
                    frames, boxes)  # fmt: skip
 
@@ -116,20 +129,26 @@ class _Loader:
     def _local(code: Code, position: int, value: Value) -> None:
         if position in code.loops and value is not UNBOUND and type(value) is not Iter:
             raise SnapshotInvalid(f"a loop of {code.name} has no iterator")
+        if (position in code.boxed) != (type(value) is Cell):
+            raise SnapshotInvalid(f"a variable of {code.name} is shared, or not shared, against its code")
 
-    def _waits_for(self, row: FrameRow, op: Op, function: int) -> None:
-        at = self.program.codes[row.function].instructions[row.pc - 1] if row.pc > 0 else (0, 0, 0)
-        if at[0] != op or at[1] != function:
+    def _waits_for(self, row: FrameRow, function: int) -> None:
+        op, a, _ = self.program.codes[row.function].instructions[row.pc - 1] if row.pc > 0 else (0, 0, 0)
+        if (op != Op.CALL or a != function) and op not in (Op.CALL_VALUE, Op.CALL_SPREAD):
             raise SnapshotInvalid("a frame waits for a call that its function does not make there")
 
     def _nested(self, run: Run, region: Run) -> None:
-        rows = self.snapshot.runs
         if not run.frames or run.operation == 0 or region.id != child_run(run.id, run.operation - 1, 0):
-            raise SnapshotInvalid("a private region that the public run does not wait for")
-        top = rows[0].frames[-1]
-        at = self.program.codes[top.function].instructions[top.pc - 1] if top.pc > 0 else (0, 0, 0)
-        if at[0] != Op.PRIVATE or (region.frames and region.frames[0].function != at[1]):
-            raise SnapshotInvalid("the public run does not stand at a private region")
+            raise SnapshotInvalid("a private region that the run around it does not wait for")
+        if not run.label.flows_to(region.label):
+            raise SnapshotInvalid("a private region with less of a label than the one around it")
+        top = run.frames[-1]
+        op, a, _ = self.program.codes[top.function].instructions[top.pc - 1] if top.pc > 0 else (0, 0, 0)
+        started = op == Op.PRIVATE_VALUE or (
+            op == Op.PRIVATE and (not region.frames or region.frames[0].function == a)
+        )
+        if not started:
+            raise SnapshotInvalid("the run does not stand at a private region")
 
     def _pending(self, row: PendingRow, run: Run) -> Effect:
         if not run.frames or run.operation == 0 or row.name not in EFFECTS:
@@ -137,6 +156,8 @@ class _Loader:
         frame = run.frames[-1]
         code = self.program.codes[frame.function]
         op, a, _ = code.instructions[frame.pc - 1] if frame.pc > 0 else (0, 0, 0)
+        if row.name == "task.spawn":
+            return self._spawning(row, run, op)
         if op != Op.EFFECT or self.program.program.names[a] != row.name or code.effects[frame.pc - 1] != row.params:
             raise SnapshotInvalid("the run does not stand at the effect that is pending")
         spec = EFFECTS[row.name]
@@ -145,7 +166,7 @@ class _Loader:
         if len(row.args) != len(row.params):
             raise SnapshotInvalid("an effect's arguments are not as many as its parameters")
         args = {name: self.cells.value(ref) for name, ref in zip(row.params, row.args, strict=True)}
-        if any(type(value) in (Iter, DictView) or value is UNBOUND for value in walk(args.values())):
+        if any(type(value) in INNER_KINDS for value in walk(args.values())):
             raise SnapshotInvalid("an effect's arguments are not plain values")
         private = [] if run.region else private_things(args.values())
         outside = private_things(v for k, v in args.items() if k != "box") if spec.releases else private
@@ -154,11 +175,26 @@ class _Loader:
         occurrence = Occurrence(run.id, run.operation - 1)
         return Effect(row.name, args, occurrence, spec.durability, run.label, bool(private))
 
+    def _spawning(self, row: PendingRow, run: Run, op: int) -> Effect:
+        """A child that is about to begin."""
+        if run.region or op not in TASKS or row.params != ("child", "fuel", "memory") or len(row.args) != 3:
+            raise SnapshotInvalid("a child begins where nothing asked for it")
+        child, fuel, memory = (self.cells.value(ref) for ref in row.args)
+        if type(child) is not Suspended or child.waiting:
+            raise SnapshotInvalid("a child begins without frames")
+        if type(fuel) is not int or type(memory) is not int or not 0 < fuel <= MAX_FUEL:
+            raise SnapshotInvalid("a child's budget is out of range")
+        if not 0 < memory <= MAX_MEMORY_BYTES:
+            raise SnapshotInvalid("a child's budget is out of range")
+        args = {"child": child, "fuel": fuel, "memory": memory}
+        occurrence = Occurrence(run.id, run.operation - 1)
+        return Effect(row.name, args, occurrence, EFFECTS[row.name].durability, run.label, boxed=False)
+
     def _outcome(self) -> Done | Failed:
         failed = self.snapshot.failed
         if failed is None:
             value = self.cells.value(self.snapshot.done)
-            if any(type(inner) in (Iter, DictView) or inner is UNBOUND for inner in walk((value,))):
+            if any(type(inner) in INNER_KINDS for inner in walk((value,))):
                 raise SnapshotInvalid("a run ended with what is no plain value")
             return Done(value)
         code, line, detail = failed
@@ -167,17 +203,17 @@ class _Loader:
         return Failed(code, line, detail)
 
     def _worlds(self, machine: Machine) -> None:
-        """No box inside of a region or a box; no handle in a region that is labelled beyond it."""
-        contents = [row.content for row in machine.runs[0].boxes.values()]
-        regions = [value for run in machine.runs[1:] for value in run.roots()]
-        if machine.asked is not None and len(machine.runs) > 1:
-            regions.extend(machine.asked.args.values())
-        for value in walk((*contents, *regions)):
-            if type(value) is Box:
-                raise SnapshotInvalid("a box inside of the private world")
-        for value in walk(contents):
-            if type(value) in (Iter, DictView) or value is UNBOUND:
-                raise SnapshotInvalid("a box holds what is no plain value")
-        for value in walk(regions):
-            if type(value) is Handle and not value.label.flows_to(machine.runs[-1].label):
-                raise SnapshotInvalid("a handle in a region that does not flow to its label")
+        """No box inside of a box; no handle or box in a region that is labelled beyond it."""
+        for value in walk(row.content for row in machine.runs[0].boxes.values()):
+            if type(value) is Box or type(value) in INNER_KINDS:
+                raise SnapshotInvalid("a box holds another one, or what is no plain value")
+        for run in machine.runs[1:]:
+            asked = machine.asked.args.values() if machine.asked is not None and run is machine.runs[-1] else ()
+            for value in walk((*run.roots(), *asked)):
+                if type(value) in (Handle, Box) and not value.label.flows_to(run.label):
+                    raise SnapshotInvalid("a handle or box in a region that does not flow to its label")
+            if any(type(value) is Box for value in walk(asked)):
+                raise SnapshotInvalid("an effect in a region is given a box")
+        held = (value for run in machine.runs for value in walk(run.roots()))
+        if any(type(value) is Suspended and not value.waiting for value in held):
+            raise SnapshotInvalid("a continuation that waits for nothing")

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sojourn.vm.op import ISA, UNARY, Op, Operand, stack_effect
+from sojourn.vm.reach import walk_functions
 from sojourn.vm.values import Value
 from sojourn.vm.verifier import Code, VerifiedProgram
 
@@ -51,19 +52,9 @@ def effect_sites(program: VerifiedProgram, entry: str) -> tuple[EffectSite, ...]
         ProgramInvalid: the program has no such entry.
     """
     found: list[EffectSite] = []
-    for index in _reachable(program, program.entry_index(entry)):
+    for index in walk_functions(program.codes, [program.entry_index(entry)]):
         found += _sites(program, program.codes[index])
     return tuple(found)
-
-
-def _reachable(program: VerifiedProgram, start: int) -> list[int]:
-    seen, work = {start}, [start]
-    while work:
-        for op, callee, _ in program.codes[work.pop()].instructions:
-            if op in {Op.CALL, Op.PRIVATE} and callee not in seen:
-                seen.add(callee)
-                work.append(callee)
-    return sorted(seen)
 
 
 def _sites(program: VerifiedProgram, code: Code) -> list[EffectSite]:

@@ -7,17 +7,32 @@ boxes) has one cell, containers have one each, so that aliasing is kept. What ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Final
 
 from sojourn.codec import Kind, Record, encode
 from sojourn.errors import MachineError
 from sojourn.limits import MAX_SNAPSHOT_BYTES
+from sojourn.vm import values
 from sojourn.vm.machine import Machine
 from sojourn.vm.program import CONTRACT, big_bytes
 from sojourn.vm.progress import Done, Failed
-from sojourn.vm.state import BoxContent
-from sojourn.vm.values import UNBOUND, Box, Handle, Iter, RecordValue, RegionError, Value
+from sojourn.vm.state import BoxContent, Frame
+from sojourn.vm.values import (
+    UNBOUND,
+    Box,
+    BuiltinValue,
+    DictView,
+    ExcValue,
+    FunctionValue,
+    Handle,
+    Iter,
+    RecordValue,
+    RegionError,
+    SetValue,
+    Suspended,
+    Value,
+)
 
 __all__ = ["FIRST_CELL", "Cell", "FrameRow", "PendingRow", "RunRow", "Snapshot", "dump"]
 
@@ -119,6 +134,56 @@ class IterCell(Record, frozen=True, tag=13):
     inner: tuple[int, ...]
 
 
+class FrameRow(Record, frozen=True):
+    """One frame; locals and stack as references."""
+
+    function: int
+    pc: int
+    locals: tuple[int, ...]
+    stack: tuple[int, ...]
+
+
+class SetCell(Record, frozen=True, tag=14):
+    """References of the members, in order."""
+
+    items: tuple[int, ...]
+
+
+class CellCell(Record, frozen=True, tag=15):
+    """A variable that functions share: the reference of its content."""
+
+    content: int
+
+
+class FunctionCell(Record, frozen=True, tag=16):
+    """A function value: index, and references of its computed defaults and of its cells."""
+
+    function: int
+    defaults: tuple[int, ...]
+    cells: tuple[int, ...]
+
+
+class BuiltinCell(Record, frozen=True, tag=17):
+    """A builtin as a value."""
+
+    number: int
+
+
+class ExceptionCell(Record, frozen=True, tag=18):
+    """An exception: its class, the reference of the tuple of its arguments, the line where it was raised."""
+
+    name: str
+    args: int
+    line: int
+
+
+class SuspendedCell(Record, frozen=True, tag=19):
+    """A continuation as a value."""
+
+    frames: tuple[FrameRow, ...]
+    waiting: bool
+
+
 Cell = (
     IntCell
     | FloatCell
@@ -133,20 +198,17 @@ Cell = (
     | BoxCell
     | ViewCell
     | IterCell
+    | SetCell
+    | CellCell
+    | FunctionCell
+    | BuiltinCell
+    | ExceptionCell
+    | SuspendedCell
 )
 
 
-class FrameRow(Record, frozen=True):
-    """One frame; locals and stack as references."""
-
-    function: int
-    pc: int
-    locals: tuple[int, ...]
-    stack: tuple[int, ...]
-
-
 class RunRow(Record, frozen=True):
-    """One run: the first is the public world, a second one the private region it waits for."""
+    """One run: the first is the public world, each further one the private region that the one before waits for."""
 
     id: bytes
     sources: tuple[str, ...]
@@ -198,7 +260,7 @@ class _Table:
         key: object
         if kind is float:
             key = (float, value.hex())
-        elif kind in (int, str, bytes, Handle, Box):
+        elif kind in (int, str, bytes, Handle, Box, BuiltinValue):
             key = (kind, value)
         else:
             key = id(value)
@@ -208,8 +270,8 @@ class _Table:
             self.order.append(value)
         return found
 
-    def refs(self, values: Iterable[Value]) -> tuple[int, ...]:
-        return tuple(self.ref(value) for value in values)
+    def refs(self, items: Iterable[Value]) -> tuple[int, ...]:
+        return tuple([self.ref(value) for value in items])
 
     def write(self) -> tuple[Cell, ...]:
         """All cells; `order` grows while it is walked, so that nesting needs no recursion."""
@@ -246,7 +308,10 @@ class _Table:
         if kind is Iter:
             keys, inner = self.refs(value.keys), self.refs(value.inner)
             return IterCell(int(value.kind), value.shown, self.ref(value.source), keys, value.index, inner)
-        return ViewCell(int(value.kind), self.ref(value.mapping))
+        return _INNER[kind](self, value)
+
+    def frame(self, frame: Frame) -> FrameRow:
+        return FrameRow(frame.function, frame.pc, self.refs(frame.locals), self.refs(frame.stack))
 
     def _box(self, box: Box) -> BoxCell:
         row = self.boxes[box.id]
@@ -255,6 +320,19 @@ class _Table:
             error = (content.type_name, content.message, content.code, content.line)
             return BoxCell(box.id, sources, row.charge, 0, error)
         return BoxCell(box.id, sources, row.charge, self.ref(content), None)
+
+
+_INNER: Final[dict[type, Callable[[_Table, Value], Cell]]] = {
+    DictView: lambda table, view: ViewCell(int(view.kind), table.ref(view.mapping)),
+    SetValue: lambda table, value: SetCell(table.refs(value.items)),
+    values.Cell: lambda table, cell: CellCell(table.ref(cell.content)),
+    FunctionValue: lambda table, made: FunctionCell(
+        made.function, table.refs(made.defaults), table.refs(made.cells)
+    ),
+    BuiltinValue: lambda _, builtin: BuiltinCell(builtin.number),
+    ExcValue: lambda table, raised: ExceptionCell(raised.name, table.ref(raised.args), raised.line),
+    Suspended: lambda table, made: SuspendedCell(tuple(table.frame(frame) for frame in made.frames), made.waiting),
+}
 
 
 def dump(machine: Machine) -> bytes:
@@ -268,7 +346,7 @@ def dump(machine: Machine) -> bytes:
             run.fuel,
             run.memory,
             run.limit,
-            tuple(FrameRow(f.function, f.pc, table.refs(f.locals), table.refs(f.stack)) for f in run.frames),
+            tuple(table.frame(frame) for frame in run.frames),
         )
         for run in machine.runs
     )

@@ -14,15 +14,45 @@ from typing import Final
 
 from sojourn.labels import Label
 from sojourn.vm.faults import Exhausted
-from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, RegionError, Value
+from sojourn.vm.values import (
+    Box,
+    BuiltinValue,
+    Cell,
+    DictView,
+    ExcValue,
+    FunctionValue,
+    Handle,
+    Iter,
+    RecordValue,
+    RegionError,
+    SetValue,
+    Suspended,
+    Value,
+)
 from sojourn.vm.verifier import VerifiedProgram
 
-__all__ = ["BOX_BYTES", "SLOT", "BoxContent", "Frame", "Run", "bytes_of_int", "bytes_of_text", "size_of", "walk"]
+__all__ = [
+    "BOX_BYTES",
+    "CELL_BYTES",
+    "FRAME_BYTES",
+    "MEMBER",
+    "SLOT",
+    "BoxContent",
+    "Frame",
+    "Run",
+    "bytes_of_int",
+    "bytes_of_text",
+    "size_of",
+    "walk",
+]
 
 # Bytes. A slot pays for a small number that lies in it, so that arithmetic on 64 bits is free of charge.
 SLOT: Final = 40
 OBJECT: Final = 56
 KEY_AND_VALUE: Final = 3 * SLOT
+MEMBER: Final = 2 * SLOT
+CELL_BYTES: Final = OBJECT
+EXCEPTION_BYTES: Final = 2 * OBJECT
 OPAQUE_BYTES: Final = 160
 BOX_BYTES: Final = 4_096  # of a box that an effect made; a region's box is charged what the region was
 FRAME_BYTES: Final = 200
@@ -51,11 +81,15 @@ def size_of(value: Value) -> int:
         return OBJECT + SLOT * len(value)
     if kind is dict or kind is RecordValue:
         return OBJECT + KEY_AND_VALUE * len(value if kind is dict else value.fields)
+    if kind is SetValue:
+        return OBJECT + MEMBER * len(value.items)
     if kind is Iter:
         return 2 * OBJECT + SLOT * (len(value.keys) + len(value.inner))
-    if kind is range or kind is DictView:
-        return OBJECT
-    return OPAQUE_BYTES if kind is Handle or kind is Box else 0
+    if kind is FunctionValue:
+        return OBJECT + SLOT * (len(value.defaults) + len(value.cells))
+    if kind is Suspended:
+        return sum(FRAME_BYTES + SLOT * (len(frame.locals) + len(frame.stack)) for frame in value.frames)
+    return _FIXED.get(kind, 0)
 
 
 def children(value: Value) -> Iterable[Value]:
@@ -71,10 +105,29 @@ def children(value: Value) -> Iterable[Value]:
         return (value.source, *value.keys, *value.inner)
     if kind is range:
         return (value.start, value.stop, value.step)
+    if kind is SetValue:
+        return value.items  # type: ignore[no-any-return]
+    if kind is Cell:
+        return (value.content,)
+    if kind is FunctionValue:
+        return (*value.defaults, *value.cells)
+    if kind is ExcValue:
+        return (value.args,)
+    if kind is Suspended:
+        return [item for frame in value.frames for item in (*frame.locals, *frame.stack)]
     return (value.mapping,) if kind is DictView else ()
 
 
-_BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box))
+_FIXED: Final[dict[type, int]] = {
+    Box: OPAQUE_BYTES,
+    BuiltinValue: 0,
+    Cell: CELL_BYTES,
+    DictView: OBJECT,
+    ExcValue: EXCEPTION_BYTES,
+    Handle: OPAQUE_BYTES,
+    range: OBJECT,
+}
+_BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))
 _FREE: Final = frozenset((type(None), bool, float))
 
 

@@ -10,20 +10,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sojourn.limits import MAX_FRAMES
 from sojourn.vm import containers
 from sojourn.vm.arithmetic import binary, inplace, unary
 from sojourn.vm.builtins import BUILTIN_FUNCTIONS
+from sojourn.vm.calling import bound_arguments, call_value, make_function, new_frame
+from sojourn.vm.classes import is_a
 from sojourn.vm.compare import compare, truth
 from sojourn.vm.faults import Exhausted, Raised, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.methods import call_method
-from sojourn.vm.op import BINARY, COMPARE, CONVERSIONS, EXCEPTIONS, UNARY, Op
-from sojourn.vm.state import SLOT, Frame, Run, bytes_of_text
-from sojourn.vm.text import format_of, repr_of, str_of
-from sojourn.vm.values import UNBOUND, Iter, RecordValue, Value, type_name
+from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, EXTENDS, UNARY, Op
+from sojourn.vm.state import CELL_BYTES, MEMBER, SLOT, Frame, Run, bytes_of_text, size_of
+from sojourn.vm.suspending import suspend
+from sojourn.vm.text import format_by, format_of
+from sojourn.vm.values import (
+    UNBOUND,
+    BuiltinValue,
+    Cell,
+    ExcValue,
+    FunctionValue,
+    Iter,
+    RecordValue,
+    SetValue,
+    Value,
+    type_name,
+)
 
-__all__ = ["Ask", "Enter", "Return", "Stop", "bound_arguments", "new_frame", "step"]
+__all__ = ["Ask", "Enter", "Fork", "Return", "Stop", "step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +49,19 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """The program enters a private region; `args` are the parameters of the function."""
+    """The program enters a private region: `callee` is an index of a function with all its parameters, or a value."""
 
-    function: int
+    callee: int | Value
+    args: list[Value]
+    fuel: Value
+    memory: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The program asks for a child: of a value to call, of `here()`'s, or (None) of itself."""
+
+    callee: Value
     args: list[Value]
     fuel: Value
     memory: Value
@@ -51,7 +74,7 @@ class Return:
     value: Value
 
 
-Stop = Ask | Enter | Return
+Stop = Ask | Enter | Fork | Return
 Handler = Callable[[Run, Frame, int, int], Stop | None]
 
 
@@ -75,21 +98,6 @@ def step(run: Run, floor: int) -> Stop | None:
     return None
 
 
-def new_frame(run: Run, function: int, args: list[Value]) -> Frame:
-    """A frame at the start of `function`, paid for."""
-    if len(run.frames) >= MAX_FRAMES:
-        raise Raised("RecursionError", "maximum recursion depth exceeded")
-    code = run.program.codes[function]
-    run.allocate(run.frame_bytes(function))
-    return Frame(function, 0, args + [UNBOUND] * (len(code.locals) - code.params), [])
-
-
-def bound_arguments(run: Run, function: int, sources: tuple[int, ...], values: list[Value]) -> list[Value]:
-    """The parameters of a call from the values on the stack and the defaults."""
-    defaults = run.program.codes[function].defaults
-    return [values[source] if source >= 0 else defaults[-1 - source] for source in sources]
-
-
 def _take(frame: Frame, count: int) -> list[Value]:
     """Pop `count` values, the deepest first."""
     if count == 0:
@@ -103,14 +111,50 @@ def _const(run: Run, frame: Frame, a: int, _: int) -> None:
     frame.stack.append(run.program.constants[a])
 
 
-def _load(run: Run, frame: Frame, a: int, _: int) -> None:
+def _unbound(run: Run, frame: Frame, local: int, *, free: int) -> Raised:
+    name = run.program.codes[frame.function].locals[local].partition(".")[0]
+    if free:
+        return Raised(
+            "NameError", f"cannot access free variable '{name}' where it is not associated with a value in enclosing scope"
+        )
+    return Raised(
+        "UnboundLocalError", f"cannot access local variable '{name}' where it is not associated with a value"
+    )
+
+
+def _load(run: Run, frame: Frame, a: int, b: int) -> None:
     value = frame.locals[a]
     if value is UNBOUND:
-        name = run.program.codes[frame.function].locals[a]
-        raise Raised(
-            "UnboundLocalError", f"cannot access local variable '{name}' where it is not associated with a value"
-        )
+        raise _unbound(run, frame, a, free=b)
     frame.stack.append(value)
+
+
+def _load_cell(run: Run, frame: Frame, a: int, b: int) -> None:
+    value = frame.locals[a].content
+    if value is UNBOUND:
+        raise _unbound(run, frame, a, free=b)
+    frame.stack.append(value)
+
+
+def _store_cell(_run: Run, frame: Frame, a: int, _: int) -> None:
+    frame.locals[a].content = frame.stack.pop()
+
+
+def _delete(run: Run, frame: Frame, a: int, b: int) -> None:
+    if not b and frame.locals[a] is UNBOUND:
+        raise _unbound(run, frame, a, free=0)
+    frame.locals[a] = UNBOUND
+
+
+def _delete_cell(run: Run, frame: Frame, a: int, b: int) -> None:
+    if not b and frame.locals[a].content is UNBOUND:
+        raise _unbound(run, frame, a, free=int(a in run.program.codes[frame.function].free))
+    frame.locals[a].content = UNBOUND
+
+
+def _new_cell(run: Run, frame: Frame, a: int, _: int) -> None:
+    run.allocate(CELL_BYTES)
+    frame.locals[a] = Cell()
 
 
 def _store(_run: Run, frame: Frame, a: int, _: int) -> None:
@@ -125,20 +169,13 @@ def _pop(_run: Run, frame: Frame, _a: int, _b: int) -> None:
     frame.stack.pop()
 
 
-def _dup(_run: Run, frame: Frame, _a: int, _b: int) -> None:
-    frame.stack.append(frame.stack[-1])
+def _dup(_run: Run, frame: Frame, a: int, _: int) -> None:
+    frame.stack.extend(frame.stack[len(frame.stack) - a :])
 
 
-def _dup2(_run: Run, frame: Frame, _a: int, _b: int) -> None:
-    frame.stack.extend(frame.stack[-2:])
-
-
-def _rot2(_run: Run, frame: Frame, _a: int, _b: int) -> None:
-    frame.stack[-2:] = [frame.stack[-1], frame.stack[-2]]
-
-
-def _rot3(_run: Run, frame: Frame, _a: int, _b: int) -> None:
-    frame.stack.insert(-2, frame.stack.pop())
+def _rot(_run: Run, frame: Frame, a: int, _: int) -> None:
+    if a:
+        frame.stack.insert(len(frame.stack) - a, frame.stack.pop())
 
 
 def _binary(run: Run, frame: Frame, a: int, _: int) -> None:
@@ -168,6 +205,10 @@ def _is_none(_run: Run, frame: Frame, a: int, _: int) -> None:
     value = frame.stack[-1]
     refuse_box("compare", value)
     frame.stack[-1] = (value is None) != bool(a)
+
+
+def _is_a(run: Run, frame: Frame, a: int, _: int) -> None:
+    frame.stack[-1] = is_a(frame.stack[-1], run.program.constants[a])
 
 
 def _jump(_run: Run, frame: Frame, a: int, _: int) -> None:
@@ -233,6 +274,41 @@ def _dict(run: Run, frame: Frame, a: int, _: int) -> None:
     frame.stack.append(made)
 
 
+def _set(run: Run, frame: Frame, a: int, _: int) -> None:
+    run.allocate(56 + MEMBER * a)
+    made = SetValue({})
+    for item in frame.stack[len(frame.stack) - a :]:
+        containers.add_member(run, made, item)
+    _take(frame, a)
+    frame.stack.append(made)
+
+
+def _append(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    containers.append(run, frame.stack[-2], frame.stack[-1])
+    frame.stack.pop()
+
+
+def _put(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    target, key, value = frame.stack[-3:]
+    if type(target) is not dict:
+        raise Raised("TypeError", f"'{type_name(target)}' object does not take keys here")
+    containers.store_index(run, target, key, value)
+    del frame.stack[-2:]
+
+
+def _extend(run: Run, frame: Frame, a: int, _: int) -> None:
+    below = 4 if EXTENDS[a] == "keywords" else 3
+    callee = frame.stack[-below] if len(frame.stack) >= below else None
+    name = callee.name if type(callee) in (FunctionValue, BuiltinValue) else "function"
+    containers.extend(run, EXTENDS[a], frame.stack[-2], frame.stack[-1], name)
+    frame.stack.pop()
+
+
+def _tuple_of(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    items = containers.list_of(run, frame.stack[-1])
+    frame.stack[-1] = tuple(items)
+
+
 def _index(run: Run, frame: Frame, _a: int, _b: int) -> None:
     stack = frame.stack
     stack[-2:] = [containers.index(run, stack[-2], stack[-1])]
@@ -254,6 +330,22 @@ def _delete_index(run: Run, frame: Frame, _a: int, _b: int) -> None:
     del frame.stack[-2:]
 
 
+def _store_slice(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    value, container, *bounds = frame.stack[-5:]
+    containers.store_slice(run, container, bounds, value)
+    del frame.stack[-5:]
+
+
+def _delete_slice(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    container, *bounds = frame.stack[-4:]
+    containers.delete_slice(run, container, bounds)
+    del frame.stack[-4:]
+
+
+def _unpack_rest(run: Run, frame: Frame, a: int, b: int) -> None:
+    frame.stack[-1:] = reversed(containers.unpack_rest(run, frame.stack[-1], a, b))
+
+
 def _unpack(run: Run, frame: Frame, a: int, _: int) -> None:
     items = containers.unpack_values(run, frame.stack[-1], a)
     frame.stack[-1:] = reversed(items)
@@ -267,6 +359,9 @@ def _attribute(run: Run, frame: Frame, a: int, _: int) -> None:
             raise Raised("AttributeError", f"'{value.type_name}' object has no attribute '{name}'; it has {fields}")
         frame.stack[-1] = value.fields[name]
         return
+    if type(value) is ExcValue and name == "args":
+        frame.stack[-1] = value.args
+        return
     refuse_box("read an attribute of", value)
     if type_name(value).endswith(" handle"):
         raise no_operation(f"read .{name} of", value)
@@ -276,6 +371,11 @@ def _attribute(run: Run, frame: Frame, a: int, _: int) -> None:
 def _format(run: Run, frame: Frame, a: int, b: int) -> None:
     spec: str = run.program.constants[a]
     frame.stack[-1] = format_of(run, frame.stack[-1], spec, CONVERSIONS[b])
+
+
+def _format_by(run: Run, frame: Frame, a: int, _: int) -> None:
+    value, spec = frame.stack[-2:]
+    frame.stack[-2:] = [format_by(run, value, spec, CONVERSIONS[a])]
 
 
 def _join(run: Run, frame: Frame, a: int, _: int) -> None:
@@ -291,9 +391,42 @@ def _join(run: Run, frame: Frame, a: int, _: int) -> None:
 def _call(run: Run, frame: Frame, a: int, _: int) -> None:
     bound = run.program.codes[frame.function].calls[frame.pc - 1]
     values = frame.stack[len(frame.stack) - bound.total :]
-    called = new_frame(run, a, bound_arguments(run, a, bound.sources, values))
+    called = new_frame(run, a, bound_arguments(run, a, bound, values))
     _take(frame, bound.total)
     run.frames.append(called)
+
+
+def _call_value(run: Run, frame: Frame, _: int, b: int) -> None:
+    args, keywords = _arguments(run, frame, b)
+    total = len(args) + len(keywords)
+    _called(run, frame, total + 1, call_value(run, frame.stack[-1 - total], args, keywords))
+
+
+def _called(run: Run, frame: Frame, taken: int, called: Frame | Value) -> None:
+    """Take a call's values off the stack; go on in its frame, or with its result."""
+    _take(frame, taken)
+    if type(called) is Frame:
+        run.frames.append(called)
+    else:
+        frame.stack.append(called)
+
+
+def _call_spread(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    callee, args, keywords = frame.stack[-3:]
+    if type(args) is not list or type(keywords) is not dict or any(type(name) is not str for name in keywords):
+        raise Raised("TypeError", "keywords must be strings")
+    run.spend((len(args) + len(keywords)) >> 2)
+    _called(run, frame, 3, call_value(run, callee, list(args), dict(keywords)))
+
+
+def _closure(run: Run, frame: Frame, a: int, b: int) -> None:
+    made = make_function(run, a, frame, tuple(frame.stack[len(frame.stack) - b :]))
+    _take(frame, b)
+    frame.stack.append(made)
+
+
+def _builtin_value(_run: Run, frame: Frame, a: int, _: int) -> None:
+    frame.stack.append(BuiltinValue(a, _BUILTIN_NAMES[a]))
 
 
 def _arguments(run: Run, frame: Frame, shape: int) -> tuple[list[Value], dict[str, Value]]:
@@ -310,9 +443,10 @@ def _builtin(run: Run, frame: Frame, a: int, b: int) -> None:
 
 
 def _method(run: Run, frame: Frame, a: int, b: int) -> None:
-    args, _ = _arguments(run, frame, b)
-    result = call_method(run, a, frame.stack[-1 - len(args)], args)
-    _take(frame, len(args))
+    args, keywords = _arguments(run, frame, b)
+    total = len(args) + len(keywords)
+    result = call_method(run, a, frame.stack[-1 - total], args, keywords)
+    _take(frame, total)
     frame.stack[-1] = result
 
 
@@ -324,14 +458,22 @@ def _return(run: Run, frame: Frame, _a: int, _b: int) -> Stop | None:
     return None
 
 
-def _raise(run: Run, frame: Frame, a: int, b: int) -> None:
-    name, args = EXCEPTIONS[a], _take(frame, b)
-    refuse_box("print", *args)
-    if not args:
-        raise Raised(name, "")
-    if len(args) > 1:
-        raise Raised(name, repr_of(run, tuple(args)))
-    raise Raised(name, repr_of(run, args[0]) if name == "KeyError" else str_of(run, args[0]))
+def _exception(run: Run, frame: Frame, a: int, b: int) -> None:
+    args = _take(frame, b)
+    refuse_box("make an exception of", *args)
+    made = ExcValue(EXCEPTIONS[a], tuple(args))
+    run.allocate(size_of(made) + size_of(made.args))
+    frame.stack.append(made)
+
+
+def _raise(_run: Run, frame: Frame, a: int, _: int) -> None:
+    value = frame.stack[-1 - a]
+    if type(value) is not ExcValue:
+        refuse_box("raise", value)
+        raise Raised("TypeError", "exceptions must derive from BaseException")
+    if a and frame.stack[-1] is not None and type(frame.stack[-1]) is not ExcValue:
+        raise Raised("TypeError", "exception causes must derive from BaseException")
+    raise Raised(value.name, "", value)
 
 
 def _effect(run: Run, frame: Frame, a: int, _: int) -> Stop:
@@ -342,8 +484,35 @@ def _effect(run: Run, frame: Frame, a: int, _: int) -> Stop:
 def _private(run: Run, frame: Frame, a: int, _: int) -> Stop:
     bound = run.program.codes[frame.function].calls[frame.pc - 1]
     values = _take(frame, bound.total)
-    args = bound_arguments(run, a, bound.sources, values)
+    args = bound_arguments(run, a, bound, values)
     return Enter(a, args, values[bound.limits[0]], values[bound.limits[1]])
+
+
+def _started(run: Run, frame: Frame) -> tuple[list[Value], Value, Value]:
+    """The positional arguments, fuel and memory of a call that starts a region or a child."""
+    bound = run.program.codes[frame.function].calls[frame.pc - 1]
+    values = _take(frame, bound.total)
+    fuel, memory = bound.limits
+    return [value for at, value in enumerate(values) if at not in bound.limits], values[fuel], values[memory]
+
+
+def _private_value(run: Run, frame: Frame, _a: int, _b: int) -> Stop:
+    args, fuel, memory = _started(run, frame)
+    return Enter(frame.stack.pop(), args, fuel, memory)
+
+
+def _spawn(run: Run, frame: Frame, _a: int, _b: int) -> Stop:
+    args, fuel, memory = _started(run, frame)
+    return Fork(frame.stack.pop(), args, fuel, memory)
+
+
+def _fork(run: Run, frame: Frame, _a: int, _b: int) -> Stop:
+    _, fuel, memory = _started(run, frame)
+    return Fork(None, [], fuel, memory)
+
+
+def _here(run: Run, frame: Frame, _a: int, _b: int) -> None:
+    frame.stack.append(suspend(run))
 
 
 def _table() -> tuple[Handler, ...]:
@@ -351,4 +520,5 @@ def _table() -> tuple[Handler, ...]:
     return tuple(by_name.get(Op(number) if number in set(Op) else Op.POP, _pop) for number in range(max(Op) + 1))
 
 
+_BUILTIN_NAMES: Final = tuple(BUILTINS)
 _HANDLERS: Final = _table()

@@ -11,10 +11,11 @@ from typing import Final
 
 from sojourn.vm.compare import MAX_DEPTH
 from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.formats import check_format
 from sojourn.vm.state import Run, bytes_of_text
-from sojourn.vm.values import Box, DictView, Value, ViewKind, canonical_float, type_name
+from sojourn.vm.values import Box, DictView, ExcValue, SetValue, Value, ViewKind, canonical_float, type_name
 
-__all__ = ["float_of", "format_of", "int_of", "repr_of", "str_of"]
+__all__ = ["ascii_of", "exception_text", "float_of", "format_by", "format_of", "int_of", "repr_of", "str_of"]
 
 MAX_DIGITS: Final = 4_300
 _TOO_LONG: Final = 10**MAX_DIGITS
@@ -27,8 +28,11 @@ def _digits(run: Run, number: int) -> str:
     return str(number)
 
 
-def _quoted(run: Run, text: str) -> str:
+def _quoted(run: Run, text: str, *, plain: bool = False) -> str:
     run.spend(len(text) >> 5)
+    if plain:
+        run.allocate(10 * len(text))
+        return ascii(text)
     if text and not text.isascii() and max(text) > "\xff":
         raise Raised("ValueError", "repr() of text beyond Latin-1 is not the same on every machine; use str()")
     run.allocate(4 * len(text))
@@ -39,7 +43,25 @@ def str_of(run: Run, value: Value) -> str:
     """`str(value)`."""
     if type(value) is str:
         return value
-    return repr_of(run, value)
+    return exception_text(run, value) if type(value) is ExcValue else repr_of(run, value)
+
+
+def exception_text(run: Run, value: ExcValue) -> str:
+    """`str(value)` of an exception."""
+    if len(value.args) != 1:
+        return repr_of(run, value.args) if value.args else ""
+    if value.name == "KeyError" or type(value.args[0]) is ExcValue:
+        return repr_of(run, value.args[0]) if value.name == "KeyError" else exception_text(run, value.args[0])
+    return str_of(run, value.args[0])
+
+
+def ascii_of(run: Run, value: Value) -> str:
+    """`ascii(value)`: no Unicode table is needed for it, so that all text has one."""
+    parts: list[str] = []
+    _Writer(run, parts, plain=True).write(value, 0)
+    result = "".join(parts)
+    run.allocate(bytes_of_text(result))
+    return result
 
 
 def repr_of(run: Run, value: Value) -> str:
@@ -54,8 +76,8 @@ def repr_of(run: Run, value: Value) -> str:
 class _Writer:
     """Writes nested values, paying for each piece, and `[...]` where a container holds itself."""
 
-    def __init__(self, run: Run, parts: list[str]) -> None:
-        self.run, self.parts, self.active = run, parts, set[int]()
+    def __init__(self, run: Run, parts: list[str], *, plain: bool = False) -> None:
+        self.run, self.parts, self.active, self.plain = run, parts, set[int](), plain
 
     def write(self, value: Value, depth: int) -> None:
         self.run.spend(1)
@@ -65,7 +87,7 @@ class _Writer:
         elif kind is int:
             self.parts.append(_digits(self.run, value))
         elif kind is str:
-            self.parts.append(_quoted(self.run, value))
+            self.parts.append(_quoted(self.run, value, plain=self.plain))
         elif kind is bytes:
             self.run.allocate(4 * len(value))
             self.parts.append(repr(value))
@@ -79,6 +101,10 @@ class _Writer:
             self.parts.append(")")
         elif kind in (list, tuple, dict):
             self._container(value, depth)
+        elif kind is SetValue:
+            self._set(value, depth)
+        elif kind is ExcValue:
+            self._exception(value, depth)
         else:
             refuse_box("print", value)
             raise no_operation("print", value)
@@ -108,12 +134,50 @@ class _Writer:
         self.parts.append(",)" if kind is tuple and len(value) == 1 else closing)
         self.active.discard(id(value))
 
+    def _set(self, value: SetValue, depth: int) -> None:
+        if not value.items:
+            self.parts.append("set()")
+            return
+        self.parts.append("{")
+        for position, item in enumerate(value.items):
+            if position:
+                self.parts.append(", ")
+            self.write(item, depth + 1)
+        self.parts.append("}")
+
+    def _exception(self, value: ExcValue, depth: int) -> None:
+        self.parts.append(value.name)
+        if id(value) in self.active:
+            self.parts.append("(...)")
+            return
+        if depth >= MAX_DEPTH:
+            raise Raised("RecursionError", "maximum recursion depth exceeded while getting the repr of an object")
+        self.active.add(id(value))
+        self.parts.append("(")
+        for position, item in enumerate(value.args):
+            if position:
+                self.parts.append(", ")
+            self.write(item, depth + 1)
+        self.parts.append(")")
+        self.active.discard(id(value))
+
+
+def format_by(run: Run, value: Value, spec: Value, conversion: str = "") -> str:
+    """`format(value, spec)` with a computed format."""
+    if type(spec) is not str:
+        refuse_box("use", spec)
+        raise Raised("TypeError", f"format() argument 2 must be str, not {type_name(spec)}")
+    problem = check_format(spec)
+    if problem is not None:
+        raise Raised("ValueError", problem)
+    return format_of(run, value, spec, conversion)
+
 
 def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
     """One field of an f-string. `spec` has passed `check_format`."""
     refuse_box("print", value)
     if conversion:
-        value = repr_of(run, value) if conversion == "r" else str_of(run, value)
+        value = _CONVERT[conversion](run, value)
     kind = type(value)
     if not spec or kind is str or (kind is int and spec[-1] not in "eEfFgG%"):
         text = str_of(run, value) if not spec or kind is not int else ""
@@ -131,6 +195,9 @@ def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
         raise Raised("ValueError", str(problem)) from None
     run.allocate(bytes_of_text(result))
     return result
+
+
+_CONVERT: Final = {"r": repr_of, "s": str_of, "a": ascii_of}
 
 
 def int_of(run: Run, value: Value, base: Value | None) -> int:

@@ -19,12 +19,18 @@ __all__ = [
     "NAN",
     "UNBOUND",
     "Box",
+    "BuiltinValue",
+    "Cell",
     "DictView",
+    "ExcValue",
+    "FunctionValue",
     "Handle",
     "Iter",
     "IterKind",
     "RecordValue",
     "RegionError",
+    "SetValue",
+    "Suspended",
     "Unbound",
     "Value",
     "ViewKind",
@@ -36,7 +42,7 @@ __all__ = [
 # force a cast on every host that makes one.
 Value: TypeAlias = Any
 
-HANDLE_KINDS: Final = frozenset(("tensor", "state", "stream", "model", "cohort", "answers", "cursor"))
+HANDLE_KINDS: Final = frozenset(("tensor", "state", "stream", "model", "cohort", "answers", "cursor", "task"))
 
 # One object for every not-a-number: `x in [x]` and dict keys go by identity in CPython.
 NAN: Final = float("nan")
@@ -125,6 +131,76 @@ class Unbound(Enum):
 UNBOUND: Final = Unbound.UNBOUND
 
 
+@dataclass(slots=True, eq=False)
+class Cell:
+    """A variable that functions share. Programs see its content only."""
+
+    content: Value = UNBOUND
+
+
+@dataclass(slots=True, eq=False)
+class FunctionValue:
+    """A function of the program as a value.
+
+    Attributes:
+        function: its index.
+        name: qualified, for messages.
+        defaults: the defaults that were computed when it was made.
+        cells: the variables that it shares with the functions around it.
+    """
+
+    function: int
+    name: str
+    defaults: tuple[Value, ...] = ()
+    cells: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinValue:
+    """A builtin function as a value; equal by number."""
+
+    number: int
+    name: str
+
+
+@dataclass(slots=True, eq=False)
+class ExcValue:
+    """An exception; equal by identity.
+
+    Attributes:
+        name: its class, one of `EXCEPTIONS`.
+        args: what it was made of.
+        line: source line where it was first raised; 0 before.
+    """
+
+    name: str
+    args: tuple[Value, ...]
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetValue:
+    """A set in order of insertion; the items are the keys."""
+
+    items: dict[Value, None]
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(map(repr, self.items)) + "}" if self.items else "set()"
+
+
+@dataclass(slots=True, eq=False)
+class Suspended:
+    """The frames of a run as they stood at `here()`: a continuation as a value. Never changed once it is made.
+
+    Attributes:
+        frames: see `sojourn.vm.state.Frame`.
+        waiting: the last frame waits for a value; not so in a child that is about to begin.
+    """
+
+    frames: tuple[Any, ...]
+    waiting: bool = True
+
+
 class ViewKind(IntEnum):
     """Which view of a dict; numbers are part of the snapshot format."""
 
@@ -149,16 +225,18 @@ class IterKind(IntEnum):
     DICT = 2
     ENUMERATE = 3
     ZIP = 4
+    SET = 5
+    REVERSED = 6
 
 
 @dataclass(slots=True, eq=False)
 class Iter:
-    """An iterator as plain data. Visible to programs only as `enumerate(…)` and `zip(…)`.
+    """An iterator as plain data.
 
     Attributes:
         kind: see `IterKind`; `shown` keeps the name of its class when it is done.
-        source: the sequence, or the view of a dict.
-        keys: keys of the dict when the iteration began.
+        source: the sequence, the set, or the view of a dict.
+        keys: keys of the dict or set when the iteration began.
         index: next position; for enumerate, the next number.
         inner: iterators that this one draws from.
         depth: 1 + the greatest depth of `inner`.
@@ -184,8 +262,20 @@ def type_name(value: Value) -> str:
         return "box"
     if kind is RecordValue:
         return str(value.type_name)
+    if kind is ExcValue:
+        return str(value.name)
+    if kind in _NAMES:
+        return _NAMES[kind]
     if kind is DictView:
         return "dict_" + ViewKind(value.kind).name.lower()
     if kind is Iter:
         return str(value.shown)
     return str(kind.__name__)
+
+
+_NAMES: Final[dict[type, str]] = {
+    BuiltinValue: "builtin_function_or_method",
+    FunctionValue: "function",
+    SetValue: "set",
+    Suspended: "continuation",
+}

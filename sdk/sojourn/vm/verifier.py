@@ -13,7 +13,7 @@ from typing import Final
 from sojourn.codec import digest
 from sojourn.errors import ProgramInvalid
 from sojourn.limits import MAX_CONSTANTS, MAX_INSTRUCTIONS, MAX_NAME_CHARS
-from sojourn.vm.binding import BoundCall, bind_call, bind_private
+from sojourn.vm.binding import BoundCall, bind_call, bind_private, limits_of
 from sojourn.vm.effects import EFFECTS, bind
 from sojourn.vm.formats import check_format
 from sojourn.vm.op import (
@@ -22,6 +22,7 @@ from sojourn.vm.op import (
     COMPARE,
     CONVERSIONS,
     EXCEPTIONS,
+    EXTENDS,
     ISA,
     METHODS,
     RAISABLE,
@@ -32,8 +33,9 @@ from sojourn.vm.op import (
     stack_effect,
     unpack,
 )
-from sojourn.vm.program import CONTRACT, Function, Program, value_of
+from sojourn.vm.program import CONTRACT, NAMED, REST, Function, Program, values_of
 from sojourn.vm.reach import Code, reach_of
+from sojourn.vm.tables import TYPES
 from sojourn.vm.values import Value
 
 __all__ = ["Code", "VerifiedProgram", "verify"]
@@ -42,6 +44,7 @@ MAX_FUNCTIONS: Final = 4_096
 MAX_LOCALS: Final = 1_024
 MAX_STACK: Final = 1_024
 MAX_ARGUMENTS: Final = 255
+MAX_NESTED_HANDLERS: Final = 64
 
 _BUILTINS: Final = tuple(BUILTINS.values())
 _METHODS: Final = tuple(METHODS.values())
@@ -55,6 +58,7 @@ _RANGES: Final[dict[Operand, int]] = {
     Operand.BUILTIN: len(BUILTINS),
     Operand.METHOD: len(METHODS),
     Operand.EXCEPTION: len(EXCEPTIONS),
+    Operand.KIND: len(EXTENDS),
     Operand.CONVERSION: len(CONVERSIONS),
 }
 
@@ -109,7 +113,7 @@ def verify(program_bytes: bytes) -> VerifiedProgram:
             f"the program needs execution contract {program.contract}, this host implements {CONTRACT}; recompile it"
         )
     _check_tables(program)
-    constants = tuple(value_of(constant) for constant in program.constants)
+    constants = values_of(program.constants)
     codes = tuple(_FunctionCheck(program, function, constants).code() for function in program.functions)
     return VerifiedProgram(program, digest(program_bytes), codes, constants, reach_of(program, codes))
 
@@ -126,8 +130,12 @@ def _check_tables(program: Program) -> None:
     if not entries or list(entries) != sorted(set(entries)) or not 0 <= entries[0] <= entries[-1] < len(functions):
         raise ProgramInvalid("the list of entries is empty, unordered or points outside of the functions")
     names = [function.name for function in functions]
-    if len(set(names)) != len(names):
-        raise ProgramInvalid("two functions have the same name")
+    if len({names[index] for index in entries}) != len(entries):
+        raise ProgramInvalid("two entries have the same name")
+    for index in entries:
+        function = functions[index]
+        if function.arguments != function.params or function.captures or function.computed:
+            raise ProgramInvalid(f"the entry {function.name} has other parameters than positional ones")
     for name in (*names, *program.names):
         if not name or len(name) > MAX_NAME_CHARS:
             raise ProgramInvalid(f"a name is empty or longer than {MAX_NAME_CHARS} characters")
@@ -147,7 +155,8 @@ class _FunctionCheck:
         self.calls: dict[int, BoundCall] = {}
         self.effects: dict[int, tuple[str, ...]] = {}
         self.loops: set[int] = set()
-        self.variables: set[int] = set(range(function.params))
+        self.boxed = frozenset((*function.cells, *function.free))
+        self.variables: set[int] = set(range(function.arguments)) - self.boxed
 
     def _fail(self, at: int, why: str) -> ProgramInvalid:
         return ProgramInvalid(f"function {self.function.name}, instruction {at}: {why}")
@@ -168,21 +177,33 @@ class _FunctionCheck:
             for kind, operand in ((spec.a, a), (spec.b, b)):
                 self._operand(at, kind, operand)
             self._call(at, op, a, b)
-        if self.loops & self.variables:
-            raise self._fail(0, "a local holds both an iterator and a value")
+        if self.loops & (self.variables | self.boxed) or self.variables & self.boxed:
+            raise self._fail(0, "a local holds both an iterator and a value, or both a cell and a value")
+        handler_at = self._handlers()
         depth = self._depths()
+        defaults = (*function.defaults, *function.keyword_defaults)
         return Code(
-            function.name,
-            function.params,
-            tuple(self.constants[index] for index in function.defaults),
-            function.locals,
-            self.instructions,
-            function.lines,
-            depth,
-            max(depth),
-            frozenset(self.loops),
-            self.calls,
-            self.effects,
+            name=function.name,
+            params=function.params,
+            keyword_only=function.keyword_only,
+            flags=function.flags,
+            defaults=function.defaults,
+            keyword_defaults=function.keyword_defaults,
+            constant_defaults=tuple(self.constants[index] if index >= 0 else None for index in defaults),
+            locals=function.locals,
+            cells=function.cells,
+            free=function.free,
+            captures=function.captures,
+            instructions=self.instructions,
+            lines=function.lines,
+            depth=depth,
+            most=max(depth),
+            loops=frozenset(self.loops),
+            boxed=self.boxed,
+            handlers=function.handlers,
+            handler_at=handler_at,
+            calls=self.calls,
+            effects=self.effects,
         )
 
     def _frame(self) -> None:
@@ -191,16 +212,48 @@ class _FunctionCheck:
             raise self._fail(0, "no code, or not one source line for each instruction")
         if not 0 <= min(function.lines) <= max(function.lines) <= MAX_INSTRUCTIONS:
             raise self._fail(0, "a source line is out of range")
-        if not 0 <= function.params <= min(len(function.locals), MAX_ARGUMENTS) or len(function.locals) > MAX_LOCALS:
+        if min(function.params, function.keyword_only) < 0 or not 0 <= function.flags <= REST | NAMED:
+            raise self._fail(0, "a number of parameters is negative, or an unknown flag is set")
+        if function.arguments > min(len(function.locals), MAX_ARGUMENTS) or len(function.locals) > MAX_LOCALS:
             raise self._fail(0, f"more than {MAX_LOCALS} locals or {MAX_ARGUMENTS} parameters")
         if len(set(function.locals)) != len(function.locals):
             raise self._fail(0, "two locals have the same name")
         if any(not name or len(name) > MAX_NAME_CHARS for name in function.locals):
             raise self._fail(0, f"the name of a local is empty or longer than {MAX_NAME_CHARS} characters")
-        if len(function.defaults) > function.params or not all(
-            0 <= index < len(self.constants) for index in function.defaults
-        ):
+        count = len(self.constants)
+        if len(function.defaults) > function.params or not all(-1 <= index < count for index in function.defaults):
             raise self._fail(0, "a default is not a constant of the program")
+        if len(function.keyword_defaults) != function.keyword_only or not all(
+            -2 <= index < count for index in function.keyword_defaults
+        ):
+            raise self._fail(0, "a default is not a constant of the program, or not one for each parameter")
+        self._cells()
+
+    def _cells(self) -> None:
+        function = self.function
+        both = (*function.cells, *function.free)
+        if len(set(both)) != len(both) or any(not 0 <= local < len(function.locals) for local in both):
+            raise self._fail(0, "a cell is no local of the function, or named twice")
+        if list(function.cells) != sorted(function.cells) or any(local < function.arguments for local in function.free):
+            raise self._fail(0, "the cells are unordered, or a parameter is a variable of another function")
+        if len(function.free) != len(function.captures):
+            raise self._fail(0, "not one captured cell for each variable of another function")
+
+    def _handlers(self) -> tuple[int, ...]:
+        """The handler that counts for each instruction; metered by the depth of nesting."""
+        function, count = self.function, len(self.instructions)
+        covered = sum(max(row.end - row.start, 0) for row in function.handlers)
+        if len(function.handlers) > count or covered > count * MAX_NESTED_HANDLERS:
+            raise self._fail(0, f"handlers are nested deeper than {MAX_NESTED_HANDLERS}")
+        found = [-1] * count
+        for index in range(len(function.handlers) - 1, -1, -1):
+            row = function.handlers[index]
+            if not 0 <= row.start < row.end <= count or not 0 <= row.target < count:
+                raise self._fail(0, "a handler covers or leads to what is no instruction")
+            if not 0 <= row.slot < len(function.locals) or row.slot in self.boxed or row.slot in self.loops:
+                raise self._fail(0, "the exception of a handler has no local")
+            found[row.start : row.end] = [index] * (row.end - row.start)
+        return tuple(found)
 
     def _operand(self, at: int, kind: Operand, operand: int) -> None:
         program = self.program
@@ -208,6 +261,9 @@ class _FunctionCheck:
         if limit is None:
             limit = {
                 Operand.CONST: len(program.constants),
+                Operand.CLASSES: len(program.constants),
+                Operand.CELL: len(self.function.locals),
+                Operand.CLOSURE: len(program.functions),
                 Operand.LOCAL: len(self.function.locals),
                 Operand.LOOP: len(self.function.locals),
                 Operand.NAME: len(program.names),
@@ -220,21 +276,53 @@ class _FunctionCheck:
             raise self._fail(at, f"operand {operand} is not a {kind.name.lower()} of this program")
         if kind is Operand.LOCAL:
             self.variables.add(operand)
+        elif kind is Operand.CELL and operand not in self.boxed:
+            raise self._fail(at, "a local that holds no cell is used as one")
+        elif kind is Operand.CONST and type(self.constants[operand]) is tuple:
+            raise self._fail(at, "a tuple constant is not loaded")
+        elif kind is Operand.CLASSES:
+            self._classes(at, self.constants[operand])
+        elif kind is Operand.CLOSURE:
+            captures = program.functions[operand].captures
+            if any(local not in self.boxed for local in captures):
+                raise self._fail(at, "a function is made where the variables that it shares are not")
         elif kind is Operand.LOOP:
             self.loops.add(operand)
         elif kind is Operand.EFFECT and program.names[operand] not in EFFECTS:
             raise self._fail(at, f"unknown effect {program.names[operand]!r}")
 
+    def _classes(self, at: int, names: Value) -> None:
+        if type(names) is not str or not all(name in TYPES or name in EXCEPTIONS for name in names.split(" ")):
+            raise self._fail(at, "a test for a class that the language does not have")
+
     def _call(self, at: int, op: int, a: int, b: int) -> None:
         program = self.program
-        bound: BoundCall | tuple[str, ...] | str = ()
+        bound: BoundCall | tuple[str, ...] | tuple[int, int] | str = ()
         if op == Op.CALL:
             bound = bind_call(program.functions[a], program.shapes[b])
         elif op == Op.PRIVATE:
             bound = bind_private(program.functions[a], program.shapes[b])
+        elif op in (Op.PRIVATE_VALUE, Op.SPAWN, Op.FORK):
+            bound = limits_of(program.shapes[b])
+            if not isinstance(bound, str):
+                if op == Op.FORK and program.shapes[b].positional:
+                    raise self._fail(at, "fork() takes fuel= and memory= only")
+                bound = BoundCall((), program.shapes[b].total, bound)
         elif op == Op.EFFECT:
-            bound = bind(EFFECTS[program.names[a]], program.shapes[b])
-        elif op in (Op.BUILTIN, Op.METHOD):
+            spec = EFFECTS[program.names[a]]
+            bound = f"{spec.name} has a form of its own" if spec.hidden else bind(spec, program.shapes[b])
+        else:
+            self._operation(at, op, a, b)
+        if isinstance(bound, str):
+            raise self._fail(at, bound)
+        if isinstance(bound, BoundCall):
+            self.calls[at] = bound
+        elif op == Op.EFFECT:
+            self.effects[at] = bound
+
+    def _operation(self, at: int, op: int, a: int, b: int) -> None:
+        program = self.program
+        if op in (Op.BUILTIN, Op.METHOD):
             arity = (_BUILTINS if op == Op.BUILTIN else _METHODS)[a]
             shape = program.shapes[b]
             if not _fits(arity, shape.positional, shape.names):
@@ -243,19 +331,15 @@ class _FunctionCheck:
             spec = self.constants[a]
             if type(spec) is not str or check_format(spec) is not None:
                 raise self._fail(at, "not a format that this language has")
-        elif op == Op.RAISE and EXCEPTIONS[a] not in RAISABLE:
+        elif op == Op.EXCEPTION and EXCEPTIONS[a] not in RAISABLE:
             raise self._fail(at, f"a program does not raise {EXCEPTIONS[a]}")
-        if isinstance(bound, str):
-            raise self._fail(at, bound)
-        if isinstance(bound, BoundCall):
-            self.calls[at] = bound
-        elif op == Op.EFFECT:
-            self.effects[at] = bound
+        elif op == Op.CLOSURE and b != program.functions[a].computed:
+            raise self._fail(at, "not as many values as the function has computed defaults")
 
     def _depths(self) -> tuple[int, ...]:
         count = len(self.instructions)
         depth = [-1] * count
-        work = [(0, 0)]
+        work = [(0, 0), *((row.target, 0) for row in self.function.handlers)]
         while work:
             at, level = work.pop()
             while True:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sojourn.limits import MAX_INSTRUCTIONS
 from sojourn.vm.op import BUILTINS, EXCEPTIONS, ISA, MAX_OPERAND, METHODS, Op, Operand, pack
-from sojourn.vm.program import CONTRACT, Function, Program, Scalar, constant_of
+from sojourn.vm.program import CONTRACT, Constant, Function, Handler, Program, Scalar, TupleConstant, constant_of
 from sojourn.vm.shape import Shape
 
 __all__ = ["FunctionCode", "ModuleTables", "Signature", "Site"]
@@ -28,11 +31,13 @@ class Site:
     Attributes:
         kind: `call`, `private` or `effect`.
         target: name of the function or effect.
+        function: the function that is called or started.
     """
 
     kind: str
     target: str
     node: ast.AST
+    function: ast.FunctionDef | None = None
 
 
 @dataclass(slots=True)
@@ -42,17 +47,58 @@ class ModuleTables:
     file: str
     functions: dict[str, Signature] = field(default_factory=dict)
     literals: dict[str, ast.expr] = field(default_factory=dict)
-    constants: dict[tuple[str, str], tuple[int, Scalar]] = field(default_factory=dict)
+    places: dict[tuple[str, str], int] = field(default_factory=dict)
+    constants: list[Constant] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     shapes: dict[Shape, int] = field(default_factory=dict)
+    inner: list[Function | None] = field(default_factory=list)
+    library: dict[str, int] = field(default_factory=dict)
+    sites: dict[ast.AST, list[Site]] = field(default_factory=dict)
+    count: int = 0
+    compile_library: Callable[[str], int] | None = None
+
+    def library_function(self, name: str) -> int:
+        """Index of a function of the library, which becomes part of the program with its first use."""
+        if name not in self.library and self.compile_library is not None:
+            self.library[name] = self.compile_library(name)
+        return self.library[name]
+
+    @contextmanager
+    def only_the_language(self) -> Iterator[None]:
+        """For code of the library: the functions and literals of the file mean nothing in it."""
+        functions, literals = self.functions, self.literals
+        self.functions, self.literals = {}, {}
+        yield
+        self.functions, self.literals = functions, literals
+
+    def reserve(self) -> int:
+        """Index of a further function: one inside of another, or of the library."""
+        self.inner.append(None)
+        return self.count + len(self.inner) - 1
+
+    def complete(self, index: int, function: Function) -> None:
+        """The function that an index was reserved for."""
+        self.inner[index - self.count] = function
 
     def constant(self, value: Scalar) -> int:
         """Index of a scalar; 1, True, 1.0, 0.0 and -0.0 are five constants."""
         text = (
             hex(value) if isinstance(value, int) else value.hex() if isinstance(value, float | bytes) else ascii(value)
         )
-        key = (type(value).__name__, text)
-        return self.constants.setdefault(key, (len(self.constants), value))[0]
+        return self._constant((type(value).__name__, text), constant_of(value))
+
+    def default(self, value: Scalar | tuple[object, ...]) -> int:
+        """Index of the default of a parameter, which may be a tuple."""
+        if not isinstance(value, tuple):
+            return self.constant(value)
+        items = tuple([self.default(item) for item in value])  # type: ignore[arg-type]
+        return self._constant(("tuple", repr(items)), TupleConstant(items))
+
+    def _constant(self, key: tuple[str, str], constant: Constant) -> int:
+        found = self.places.setdefault(key, len(self.places))
+        if found == len(self.constants):
+            self.constants.append(constant)
+        return found
 
     def name(self, name: str) -> int:
         """Index of a name."""
@@ -65,8 +111,15 @@ class ModuleTables:
     def program(self, functions: list[Function]) -> Program:
         """The record."""
         entries = tuple(signature.index for signature in self.functions.values() if signature.entry)
-        constants = tuple(constant_of(value) for _, value in self.constants.values())
-        return Program(CONTRACT, entries, tuple(functions), constants, tuple(self.names), tuple(self.shapes))
+        inner = [function for function in self.inner if function is not None]
+        return Program(
+            CONTRACT,
+            entries,
+            (*functions, *inner),
+            tuple(self.constants),
+            tuple(self.names),
+            tuple(self.shapes),
+        )
 
 
 class FunctionCode:
@@ -78,11 +131,13 @@ class FunctionCode:
         self.locals = {name: position for position, name in enumerate(params)}
         self.line = 1
         self.hidden = 0
+        self.cells: set[int] = set()
+        self.handlers: list[Handler] = []
 
     def emit(self, op: Op, a: int = 0, b: int = 0) -> int:
         """Add an instruction; returns its position."""
-        if max(a, b) > MAX_OPERAND:
-            raise OverflowError(op.name)
+        if max(a, b) > MAX_OPERAND or len(self.words) >= MAX_INSTRUCTIONS:
+            raise OverflowError(f"more than {MAX_INSTRUCTIONS} instructions")
         self.words.append((op, a, b))
         self.lines.append(self.line)
         return len(self.words) - 1
@@ -103,15 +158,18 @@ class FunctionCode:
         """Position of a variable."""
         return self.locals.setdefault(name, len(self.locals))
 
-    def loop_slot(self) -> int:
-        """A hidden local for a loop's iterator."""
+    def hidden_slot(self) -> int:
+        """A local without a name in the source: a loop's iterator, an exception, a result on its way out."""
         self.hidden += 1
         return self.slot(f".{self.hidden}")
 
-    def function(self, name: str, params: int, defaults: tuple[int, ...]) -> Function:
-        """The record."""
-        code = tuple(pack(*word) for word in self.words)
-        return Function(name, params, defaults, tuple(self.locals), code, tuple(self.lines))
+    def packed(self) -> tuple[int, ...]:
+        """The instructions."""
+        return tuple([pack(*word) for word in self.words])
+
+    def guard(self, ranges: list[tuple[int, int]], slot: int) -> None:
+        """Let exceptions in these ranges of instructions go on at the next instruction."""
+        self.handlers.extend(Handler(start, end, self.here, slot) for start, end in ranges if start < end)
 
 
 BUILTIN_NUMBERS = {name: number for number, name in enumerate(BUILTINS)}

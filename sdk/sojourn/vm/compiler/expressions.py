@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 from sojourn.errors import ProgramRefused
-from sojourn.vm.compiler.emitter import FunctionCode, ModuleTables, Site
-from sojourn.vm.compiler.refusals import NAMES, refuse, refuse_syntax
+from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, FunctionCode, ModuleTables, Site
+from sojourn.vm.compiler.refusals import NAMES, WORDS, refuse, refuse_syntax
+from sojourn.vm.compiler.scopes import Scope, Variable
 from sojourn.vm.effects import NAMESPACES
 from sojourn.vm.formats import check_format
-from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, UNARY, Op
+from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, EXTENDS, UNARY, Op
 
 __all__ = ["BINARY_OPERATORS", "Expressions"]
 
@@ -45,9 +46,42 @@ _COMPARE: Final[dict[type[ast.cmpop], str]] = {
 class Expressions:
     """Compiles expressions of one function. `calls.Calls` adds calls, `statements.Statements` the rest."""
 
-    def __init__(self, tables: ModuleTables, code: FunctionCode, variables: frozenset[str]) -> None:
-        self.tables, self.code, self.variables = tables, code, variables
+    def __init__(self, tables: ModuleTables, code: FunctionCode, scopes: dict[ast.AST, Scope], scope: Scope) -> None:
+        self.tables, self.code, self.scopes = tables, code, scopes
+        self.scope = self.own = scope
         self.sites: list[Site] = []
+        for variable in (*scope.bound.values(), *scope.free.values()):
+            if variable.cell:
+                self.code.cells.add(self.slot_of(variable))
+
+    def slot_of(self, variable: Variable) -> int:
+        """The local of this function that holds a variable, or its cell."""
+        mine = variable.scope.function is self.own
+        return self.code.slot(variable.slot if mine else variable.name)
+
+    def variable(self, name: str) -> Variable | None:
+        """What a name means here, if it is a variable."""
+        return self.scope.lookup(name)
+
+    def load(self, variable: Variable) -> None:
+        """Emit code that pushes a variable's value."""
+        free = int(variable.scope is not self.scope)
+        self.code.emit(Op.LOAD_CELL if variable.cell else Op.LOAD, self.slot_of(variable), free)
+
+    def store_variable(self, variable: Variable) -> None:
+        """Emit code that takes the value on the stack into a variable."""
+        self.code.emit(Op.STORE_CELL if variable.cell else Op.STORE, self.slot_of(variable))
+
+    def forget(self, variable: Variable, *, silent: bool) -> None:
+        """Emit code that unbinds a variable."""
+        self.code.emit(Op.DELETE_CELL if variable.cell else Op.DELETE, self.slot_of(variable), int(silent))
+
+    def bound(self, name: str) -> Variable:
+        """The variable of a name that this scope binds."""
+        variable = self.scope.lookup(name)
+        if variable is None:
+            raise OverflowError(name)
+        return variable
 
     def refused(self, node: ast.AST, why: str, instead: str) -> ProgramRefused:
         """The error for a place in this file."""
@@ -76,19 +110,20 @@ class Expressions:
 
     def name(self, node: ast.Name) -> None:
         name = node.id
-        if name in self.variables:
-            self.code.emit(Op.LOAD, self.code.slot(name))
+        variable = self.variable(name)
+        if variable is not None:
+            self.load(variable)
         elif name in self.tables.literals:
             self.expression(self.tables.literals[name])
         elif name in self.tables.functions:
-            raise self.refused(
-                node, f"the function {name} is no value", f"write a call, {name}(...), or private({name}, ...)"
-            )
+            self.code.emit(Op.CLOSURE, self.tables.functions[name].index)
         elif name in NAMESPACES:
             raise self.refused(
                 node, f"{name} is a namespace of effects and no value", f"write a call of one, {name}.x(...)"
             )
-        elif name in BUILTINS or name in EXCEPTIONS or name == "private":
+        elif name in BUILTINS:
+            self.code.emit(Op.BUILTIN_VALUE, BUILTIN_NUMBERS[name])
+        elif name in EXCEPTIONS or name in WORDS:
             raise self.refused(node, f"{name} is no value here", f"write a call, {name}(...)")
         else:
             instead = NAMES.get(
@@ -102,18 +137,51 @@ class Expressions:
     def list_display(self, node: ast.List) -> None:
         self._items(node.elts, Op.LIST)
 
+    def set_display(self, node: ast.Set) -> None:
+        self._items(node.elts, Op.SET)
+
     def _items(self, items: list[ast.expr], op: Op) -> None:
-        for item in items:
+        plain = next((k for k, item in enumerate(items) if isinstance(item, ast.Starred)), len(items))
+        for item in items[:plain]:
             self.expression(item)
-        self.code.emit(op, len(items))
+        if plain == len(items):
+            self.code.emit(op, plain)
+            return
+        self.code.emit(Op.SET if op == Op.SET else Op.LIST, plain)
+        self.spread(items[plain:], "set" if op == Op.SET else "list")
+        if op == Op.TUPLE:
+            self.code.emit(Op.TUPLE_OF)
+
+    def spread(self, items: list[ast.expr], kind: str) -> None:
+        """Emit code that adds items, some of them with a star, to the container on the stack."""
+        for item in items:
+            if isinstance(item, ast.Starred):
+                self.expression(item.value)
+                self.code.emit(Op.EXTEND, EXTENDS.index(kind))
+            else:
+                self.expression(item)
+                self.code.emit(Op.APPEND)
 
     def dict_display(self, node: ast.Dict) -> None:
-        for key, value in zip(node.keys, node.values, strict=True):
-            if key is None:
-                raise self.refused(value, "** is not in this version of the language", "write d.update(other)")
-            self.expression(key)
+        """Keys and values in turn; from the first `**` on they are put one by one."""
+        plain = next((k for k, key in enumerate(node.keys) if key is None), len(node.keys))
+        for position, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
+            if position == plain:
+                self.code.emit(Op.DICT, plain)
+            if key is not None:
+                self.expression(key)
             self.expression(value)
-        self.code.emit(Op.DICT, len(node.keys))
+            if key is None:
+                self.code.emit(Op.EXTEND, EXTENDS.index("dict"))
+            elif position > plain:
+                self.code.emit(Op.PUT)
+        if plain == len(node.keys):
+            self.code.emit(Op.DICT, plain)
+
+    def walrus(self, node: ast.NamedExpr) -> None:
+        self.expression(node.value)
+        self.code.emit(Op.DUP, 1)
+        self.store_variable(self.bound(node.target.id))
 
     def binary(self, node: ast.BinOp) -> None:
         self.expression(node.left)
@@ -168,15 +236,15 @@ class Expressions:
                 return
             self.expression(right)
             if not last:
-                self.code.emit(Op.DUP)
-                self.code.emit(Op.ROT3)
+                self.code.emit(Op.DUP, 1)
+                self.code.emit(Op.ROT, 3)
             self.code.emit(Op.COMPARE, COMPARE.index(_COMPARE[type(op)]))
             if not last:
                 short.append(self.code.emit(Op.JUMP_IF_FALSE_OR_POP))
         if short:
             end = self.code.emit(Op.JUMP)
             self.code.land(*short)
-            self.code.emit(Op.ROT2)
+            self.code.emit(Op.ROT, 2)
             self.code.emit(Op.POP)
             self.code.land(end)
 
@@ -188,16 +256,23 @@ class Expressions:
     def subscript(self, node: ast.Subscript) -> None:
         self.expression(node.value)
         if isinstance(node.slice, ast.Slice):
-            for bound in (node.slice.lower, node.slice.upper, node.slice.step):
-                self.expression(bound or ast.copy_location(ast.Constant(None), node))
+            self.slice_bounds(node.slice)
             self.code.emit(Op.SLICE)
         else:
             self.expression(node.slice)
             self.code.emit(Op.INDEX)
 
+    def slice_bounds(self, node: ast.Slice) -> None:
+        """Emit lower, upper and step, None for those that are left out."""
+        for bound in (node.lower, node.upper, node.step):
+            if bound is None:
+                self.code.emit(Op.CONST, self.tables.constant(None))
+            else:
+                self.expression(bound)
+
     def attribute(self, node: ast.Attribute) -> None:
         value = node.value
-        if isinstance(value, ast.Name) and value.id not in self.variables and value.id in NAMESPACES:
+        if isinstance(value, ast.Name) and value.id in NAMESPACES and self.variable(value.id) is None:
             raise self.refused(
                 node, f"{value.id}.{node.attr} is no value", f"write a call, {value.id}.{node.attr}(...)"
             )
@@ -213,18 +288,18 @@ class Expressions:
         self.code.emit(Op.JOIN, len(node.values))
 
     def _field(self, node: ast.FormattedValue) -> None:
-        spec = ""
-        if node.format_spec is not None:
-            parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
-            if not all(isinstance(part, ast.Constant) for part in parts):
-                raise self.refused(node, "a format that is computed is not in this language", "write the format out")
-            spec = "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
-        problem = check_format(spec)
         conversion = chr(node.conversion) if node.conversion > 0 else ""
-        if problem is not None or conversion not in CONVERSIONS:
-            why = problem or f"the conversion !{conversion} is not in this language"
+        parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
+        if not all(isinstance(part, ast.Constant) for part in parts):
+            self.expression(node.value)
+            self.joined(ast.copy_location(ast.JoinedStr(parts), node))
+            self.code.emit(Op.FORMAT_BY, CONVERSIONS.index(conversion))
+            return
+        spec = "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+        problem = check_format(spec)
+        if problem is not None:
             raise self.refused(
-                node, why, "write fill, sign, width, precision and type as CPython has them, or !r or !s"
+                node, problem, "write fill, sign, width, precision and type as CPython has them, or !r or !s"
             )
         self.expression(node.value)
         self.code.emit(Op.FORMAT, self.tables.constant(spec), CONVERSIONS.index(conversion))
@@ -245,7 +320,14 @@ _HANDLERS: Final[dict[type[ast.expr], Callable[..., None]]] = {
     ast.IfExp: Expressions.conditional,
     ast.JoinedStr: Expressions.joined,
     ast.List: Expressions.list_display,
+    ast.DictComp: lambda compiler, node: compiler.comprehension(node),
+    ast.GeneratorExp: lambda compiler, node: compiler.generator(node),
+    ast.Lambda: lambda compiler, node: compiler.closure(node),
+    ast.ListComp: lambda compiler, node: compiler.comprehension(node),
     ast.Name: Expressions.name,
+    ast.NamedExpr: Expressions.walrus,
+    ast.Set: Expressions.set_display,
+    ast.SetComp: lambda compiler, node: compiler.comprehension(node),
     ast.Subscript: Expressions.subscript,
     ast.Tuple: Expressions.tuple_display,
     ast.UnaryOp: Expressions.unary,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Sequence
 
 from sojourn.errors import DecodeError, ProgramInvalid, ProgramRefused
 from sojourn.limits import MAX_PROGRAM_BYTES
 from sojourn.vm.compiler.emitter import ModuleTables, Signature, Site
-from sojourn.vm.compiler.refusals import refuse, refuse_syntax
+from sojourn.vm.compiler.library import library_source
+from sojourn.vm.compiler.literals import is_literal
+from sojourn.vm.compiler.refusals import WORDS, refuse, refuse_syntax
+from sojourn.vm.compiler.scopes import scopes_of
 from sojourn.vm.compiler.statements import Statements
 from sojourn.vm.effects import EFFECTS, NAMESPACES
-from sojourn.vm.program import Function, Program, Scalar
+from sojourn.vm.program import Function, Program
 from sojourn.vm.verifier import verify
 
 __all__ = ["compile_source"]
 
-IMPORTABLE = NAMESPACES | {"continuation", "private"}
+IMPORTABLE = NAMESPACES | WORDS | {"continuation", "Cancelled", "DeadlineMissed", "QuorumMissed"}
 _RESERVED = NAMESPACES | {"private", "continuation"}
 
 
@@ -39,6 +43,7 @@ def compile_source(source: str, filename: str) -> Program:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
+            compile(tree, filename, "exec", dont_inherit=True)  # finds what the grammar alone does not; never run
         program = _Module(tree, filename).program()
         verify(program.encode())
     except SyntaxError as problem:
@@ -56,7 +61,7 @@ class _Module:
     def __init__(self, tree: ast.Module, file: str) -> None:
         self.file = file
         self.tables = ModuleTables(file)
-        self.sites: dict[str, list[Site]] = {}
+        self.tables.compile_library = self._library
         for statement in tree.body:
             self._statement(statement)
         if not any(signature.entry for signature in self.tables.functions.values()):
@@ -65,6 +70,7 @@ class _Module:
             )
 
     def program(self) -> Program:
+        self.tables.count = len(self.tables.functions)
         functions = [self._compile(signature) for signature in self.tables.functions.values()]
         self._worlds()
         return self.tables.program(functions)
@@ -108,7 +114,7 @@ class _Module:
 
     def _literal(self, node: ast.Assign, name: str) -> None:
         self._new_name(node, name)
-        if not _is_literal(node.value):
+        if not is_literal(node.value):
             raise refuse(
                 self.file,
                 node.value,
@@ -133,49 +139,39 @@ class _Module:
                 )
             entry = True
         args = node.args
-        for extra in (*filter(None, (args.vararg, args.kwarg)), *args.kwonlyargs, *args.posonlyargs):
-            why = f"the parameter {extra.arg}: *, ** and / in a parameter list are not in this language"
+        for extra in args.posonlyargs:
+            why = f"the parameter {extra.arg}: / in a parameter list is not in this language"
             raise refuse(self.file, extra, why, "write each parameter by its name")
+        for extra in (*args.kwonlyargs, *filter(None, (args.vararg, args.kwarg))) if entry else ():
+            why = f"the parameter {extra.arg}: an entry takes positional parameters only"
+            raise refuse(self.file, extra, why, "write each parameter by its name, without *")
         self.tables.functions[node.name] = Signature(len(self.tables.functions), node, entry)
 
     def _compile(self, signature: Signature) -> Function:
-        node = signature.node
-        defaults = []
-        for default in node.args.defaults:
-            value = self._default(default)
-            defaults.append(self.tables.constant(value))
-        compiler = Statements(self.tables, node)
-        function = compiler.function(tuple(defaults))
-        self.sites[node.name] = compiler.sites
-        return function
+        return Statements(self.tables, signature.node, scopes_of(signature.node)).function((), module=True)
 
-    def _default(self, node: ast.expr) -> Scalar:
-        if isinstance(node, ast.Name) and node.id in self.tables.literals:
-            node = self.tables.literals[node.id]
-        if isinstance(node, ast.Tuple) or not _is_literal(node):
-            raise refuse(
-                self.file,
-                node,
-                "a default that is not a single literal is not in this version of the language",
-                "write None as the default, and the value inside of the function",
-            )
-        value: Scalar = ast.literal_eval(node)
-        return value
+    def _library(self, name: str) -> int:
+        index = self.tables.reserve()
+        node = library_source(name)
+        # The library's own names are the language's: a function of the file does not change what they mean.
+        with self.tables.only_the_language():
+            compiled = Statements(self.tables, node, scopes_of(node)).function((), module=True, library=True)
+        self.tables.complete(index, compiled)
+        return index
 
     def _worlds(self) -> None:
         """Refuse public effects inside of private regions, and reading of private rows outside of them."""
-        regions: dict[str, ast.AST] = {}
-        for sites in self.sites.values():
+        regions: dict[ast.FunctionDef, Site] = {}
+        for sites in self.tables.sites.values():
             for site in sites:
-                if site.kind == "private":
-                    regions.setdefault(site.target, site.node)
-        for start, node in regions.items():
-            where = (
-                f"inside of the private region that private({start}, ...) starts in line {getattr(node, 'lineno', 0)}"
-            )
+                if site.kind == "private" and site.function is not None:
+                    regions.setdefault(site.function, site)
+        for start, origin in regions.items():
+            line = getattr(origin.node, "lineno", 0)
+            where = f"inside of the private region that private({origin.target}, ...) starts in line {line}"
             for site in self._reached([start]):
                 self._inside(site, where)
-        entries = [name for name, signature in self.tables.functions.items() if signature.entry]
+        entries: list[ast.AST] = [signature.node for signature in self.tables.functions.values() if signature.entry]
         for site in self._reached(entries):
             if site.kind == "effect" and "public" not in EFFECTS[site.target].worlds:
                 raise refuse(
@@ -186,13 +182,6 @@ class _Module:
                 )
 
     def _inside(self, site: Site, where: str) -> None:
-        if site.kind == "private":
-            raise refuse(
-                self.file,
-                site.node,
-                f"private() {where}",
-                f"write a plain call, {site.target}(...): all is private here",
-            )
         if site.kind == "effect" and "region" not in EFFECTS[site.target].worlds:
             instead = (
                 "write return here, and the release after private(...), on its result"
@@ -201,21 +190,12 @@ class _Module:
             )
             raise refuse(self.file, site.node, f"{site.target} {where}", instead)
 
-    def _reached(self, starts: list[str]) -> list[Site]:
+    def _reached(self, starts: Sequence[ast.AST]) -> list[Site]:
         seen, work, result = set(starts), list(starts), []
         while work:
-            for site in self.sites[work.pop()]:
+            for site in self.tables.sites.get(work.pop(), ()):
                 result.append(site)
-                if site.kind == "call" and site.target not in seen:
-                    seen.add(site.target)
-                    work.append(site.target)
+                if site.kind == "call" and site.function is not None and site.function not in seen:
+                    seen.add(site.function)
+                    work.append(site.function)
         return result
-
-
-def _is_literal(node: ast.expr) -> bool:
-    if isinstance(node, ast.Tuple):
-        return all(_is_literal(item) for item in node.elts)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        node = node.operand
-        return isinstance(node, ast.Constant) and type(node.value) in (int, float)
-    return isinstance(node, ast.Constant) and not isinstance(node.value, complex) and node.value is not Ellipsis

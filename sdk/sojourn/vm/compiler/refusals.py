@@ -7,11 +7,12 @@ from typing import Final
 
 from sojourn.errors import ProgramRefused
 
-__all__ = ["NAMES", "SYNTAX", "refuse", "refuse_syntax"]
+__all__ = ["NAMES", "SYNTAX", "WORDS", "refuse", "refuse_syntax"]
 
-_LOOP: Final = "write a for loop that appends to a list"
-_TRY: Final = "write an if that tests first; an error ends the run, or goes into the box of the private region"
-_NO_FUNCTION_VALUES: Final = "write a function at the top of the file and call it by its name"
+_NO_FUNCTION_VALUES: Final = "write a function and call it"
+
+# Words of the language that look like functions and are no values.
+WORDS: Final = frozenset(("private", "here", "fork", "spawn", "join", "cancel"))
 
 SYNTAX: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.AsyncFor: ("async for is not in this language", "write a plain for: effects wait by themselves"),
@@ -19,31 +20,15 @@ SYNTAX: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.AsyncWith: ("async with is not in this language", "write plain calls: effects wait by themselves"),
     ast.Await: ("await is not in this language", "write the call alone: effects wait by themselves"),
     ast.ClassDef: ("classes are not in this language", "write functions, and a dict for what belongs together"),
-    ast.DictComp: ("comprehensions are not in this version of the language", "write a for loop that fills a dict"),
-    ast.FunctionDef: (
-        "a function inside of a function is not in this version of the language",
-        "write it at the top of the file and pass what it needs as arguments",
-    ),
-    ast.GeneratorExp: ("generator expressions are not in this version of the language", _LOOP),
-    ast.Global: ("global is not in this language", "write the value as an argument and return the new one"),
+    ast.Global: ("global is not in this language", "write nonlocal for a variable of a function, or return the new value"),
     ast.Import: ("imports are not in this language", "write only: from sojourn.program import ..."),
     ast.ImportFrom: (
         "imports are not in this language",
         "write only: from sojourn.program import ... above the functions",
     ),
-    ast.Lambda: ("lambda is not in this version of the language", _NO_FUNCTION_VALUES),
-    ast.ListComp: ("comprehensions are not in this version of the language", _LOOP),
     ast.Match: ("match is not in this language", "write if and elif"),
-    ast.NamedExpr: (
-        "assignment inside of an expression is not in this language",
-        "write the assignment on its own line",
-    ),
-    ast.Nonlocal: ("nonlocal is not in this language", "write the value as an argument and return the new one"),
-    ast.Set: ("sets are not in this version of the language", "write a dict with the members as keys"),
-    ast.SetComp: ("comprehensions are not in this version of the language", "write a for loop that fills a dict"),
-    ast.Starred: ("* is not in this version of the language", "write the items one by one"),
-    ast.Try: ("try is not in this version of the language", _TRY),
-    ast.TryStar: ("try is not in this version of the language", _TRY),
+    ast.Starred: ("* does not stand here", "write the items one by one"),
+    ast.TryStar: ("except* is not in this language", "write except"),
     ast.With: ("with is not in this language", "write plain calls"),
     ast.Yield: ("generators are not in this language", "write the items into a list and return it"),
     ast.YieldFrom: ("generators are not in this language", "write the items into a list and return it"),
@@ -53,17 +38,10 @@ NAMES: Final[dict[str, str]] = {
     "print": "write log.note(text), which goes to the data owner's log",
     "open": "write stream.open(name, fields=[...])",
     "input": "write what the program needs as an argument of its job",
-    "isinstance": "write code that knows the kind of its values",
     "type": "write code that knows the kind of its values",
-    "map": _LOOP,
-    "filter": _LOOP,
-    "set": "write a dict with the members as keys",
-    "frozenset": "write a sorted tuple",
-    "iter": "write a for loop",
-    "next": "write a for loop with break",
-    "reversed": "write items[::-1]",
-    "pow": "write a ** b",
-    "divmod": "write a // b and a % b",
+    "map": "write [f(x) for x in items]",
+    "filter": "write [x for x in items if f(x)]",
+    "frozenset": "write a set, or a sorted tuple as a key",
     "hash": "write the value itself as the key of a dict",
     "id": "write a name of your own into the value",
     "eval": _NO_FUNCTION_VALUES,
@@ -71,10 +49,7 @@ NAMES: Final[dict[str, str]] = {
     "getattr": "write value.name, or value[name] for a dict",
     "setattr": "write value[name] = ... for a dict",
     "hasattr": "write name in value for a dict",
-    "callable": _NO_FUNCTION_VALUES,
     "bytearray": "write a list of ints",
-    "ord": "write the number as a literal",
-    "chr": "write the character as a literal",
     "complex": "write a tuple of two floats",
     "object": "write None",
     "super": "write functions, and a dict for what belongs together",

@@ -4,45 +4,105 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
-from sojourn.vm.compiler.calls import Calls
+from sojourn.vm.compiler.control import Control
 from sojourn.vm.compiler.emitter import EXCEPTION_NUMBERS, FunctionCode, ModuleTables
+from sojourn.vm.compiler.literals import literal_value
 from sojourn.vm.compiler.refusals import refuse_syntax
+from sojourn.vm.compiler.scopes import Callable_, Scope, Variable, parameters
 from sojourn.vm.op import Op
-from sojourn.vm.program import Function
+from sojourn.vm.program import COMPUTED, NAMED, REQUIRED, REST, Function
 
-__all__ = ["Statements", "variables_of"]
-
-
-@dataclass(slots=True)
-class _Loop:
-    top: int
-    slot: int | None
-    breaks: list[int] = field(default_factory=list)
+__all__ = ["Statements"]
 
 
-class Statements(Calls):
+class Statements(Control):
     """Compiles one function."""
 
-    def __init__(self, tables: ModuleTables, node: ast.FunctionDef) -> None:
-        params = [parameter.arg for parameter in node.args.args]
-        super().__init__(tables, FunctionCode(params), variables_of(node))
+    def __init__(self, tables: ModuleTables, node: Callable_, scopes: dict[ast.AST, Scope]) -> None:
+        params = [parameter.arg for parameter in parameters(node.args)]
+        scope = scopes[node]
+        code = FunctionCode(params)
+        for name in scope.free:
+            code.slot(name)
+        super().__init__(tables, code, scopes, scope)
         self.node = node
-        self.loops: list[_Loop] = []
+        self.blocks, self.caught = [], []
 
-    def function(self, defaults: tuple[int, ...]) -> Function:
-        """The compiled function."""
-        self.code.line = self.node.lineno
-        self.body(self.node.body)
-        self.code.line = self.node.end_lineno or self.node.lineno
-        self._return_none()
-        return self.code.function(self.node.name, len(self.node.args.args), defaults)
+    def function(self, captures: tuple[int, ...], *, module: bool, library: bool = False) -> Function:
+        """The compiled function.
 
-    def _return_none(self) -> None:
-        self.code.emit(Op.CONST, self.tables.constant(None))
-        self.code.emit(Op.RETURN)
+        Args:
+            captures: for each free variable, the local of the function around this one that holds its cell.
+            module: a function of the module, whose defaults are literals.
+            library: no line of it is the author's.
+        """
+        node, code = self.node, self.code
+        code.line = node.lineno
+        if isinstance(node, ast.Lambda):
+            self.expression(node.body)
+            code.emit(Op.RETURN)
+        else:
+            self.body(node.body)
+            code.line = node.end_lineno or node.lineno
+            code.emit(Op.CONST, self.tables.constant(None))
+            code.emit(Op.RETURN)
+        self.tables.sites[node] = self.sites
+        args = node.args
+        free = tuple([code.slot(name) for name in self.own.free])
+        return Function(
+            name=self.own.qualified,
+            params=len(args.args),
+            keyword_only=len(args.kwonlyargs),
+            flags=(REST if args.vararg else 0) | (NAMED if args.kwarg else 0),
+            defaults=tuple([self._default(default, module=module) for default in args.defaults]),
+            keyword_defaults=tuple([self._default(default, module=module) for default in args.kw_defaults]),
+            locals=tuple(code.locals),
+            cells=tuple(sorted(code.cells - set(free))),
+            free=free,
+            captures=captures,
+            handlers=tuple(code.handlers),
+            code=code.packed(),
+            lines=tuple([0] * len(code.lines) if library else code.lines),
+        )
+
+    def _default(self, node: ast.expr | None, *, module: bool) -> int:
+        """The number of a default: a constant, or `COMPUTED`."""
+        if node is None:
+            return REQUIRED
+        known = literal_value(node, self.tables.literals)
+        if known is not None:
+            return self.tables.default(known[0])
+        if module:
+            raise self.refused(
+                node,
+                "a default that is not a literal is not in this language: it would outlive a call",
+                "write None as the default, and the value inside of the function",
+            )
+        return COMPUTED
+
+    def closure(self, node: Callable_) -> None:
+        """Emit the value of a function inside of this one: computed defaults, then CLOSURE."""
+        if node.args.posonlyargs:
+            raise self.refused(node.args.posonlyargs[0], "/ in a parameter list is not in this language",
+                               "write each parameter by its name")  # fmt: skip
+        compiler = Statements(self.tables, node, self.scopes)
+        for default in (*node.args.defaults, *node.args.kw_defaults):
+            if default is not None and literal_value(default, self.tables.literals) is None:
+                self.expression(default)
+        index = self.tables.reserve()
+        captures = tuple([self.slot_of(variable) for variable in self.scopes[node].free.values()])
+        function = compiler.function(captures, module=False)
+        self.tables.complete(index, function)
+        self.code.emit(Op.CLOSURE, index, function.computed)
+
+    def definition(self, node: ast.FunctionDef) -> None:
+        if node.decorator_list:
+            raise self.refused(node.decorator_list[0], "a decorator inside of a function is not in this language",
+                               "write name = decorator(name) after the function")  # fmt: skip
+        self.closure(node)
+        self.store_variable(self.bound(node.name))
 
     def body(self, statements: list[ast.stmt]) -> None:
         """Emit statements in order."""
@@ -62,17 +122,10 @@ class Statements(Calls):
         self.expression(node.value)
         self.code.emit(Op.POP)
 
-    def returns(self, node: ast.Return) -> None:
-        if node.value is None:
-            self._return_none()
-            return
-        self.expression(node.value)
-        self.code.emit(Op.RETURN)
-
     def assign(self, node: ast.Assign) -> None:
         self.expression(node.value)
         for target in node.targets[:-1]:
-            self.code.emit(Op.DUP)
+            self.code.emit(Op.DUP, 1)
             self.store(target)
         self.store(node.targets[-1])
 
@@ -84,56 +137,83 @@ class Statements(Calls):
     def store(self, target: ast.expr) -> None:
         """Emit code that takes the value on the stack into a target."""
         if isinstance(target, ast.Name):
-            self.code.emit(Op.STORE, self.code.slot(target.id))
+            self.store_variable(self.bound(target.id))
         elif isinstance(target, ast.Tuple | ast.List):
-            self.code.emit(Op.UNPACK, len(target.elts))
-            for item in target.elts:
-                self.store(item)
-        elif isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Slice):
+            self._unpack(target.elts)
+        elif isinstance(target, ast.Subscript):
             self.expression(target.value)
-            self.expression(target.slice)
-            self.code.emit(Op.STORE_INDEX)
+            if isinstance(target.slice, ast.Slice):
+                self.slice_bounds(target.slice)
+                self.code.emit(Op.STORE_SLICE)
+            else:
+                self.expression(target.slice)
+                self.code.emit(Op.STORE_INDEX)
         else:
             raise self._no_target(target)
+
+    def _unpack(self, targets: list[ast.expr]) -> None:
+        starred = [k for k, target in enumerate(targets) if isinstance(target, ast.Starred)]
+        if starred:
+            self.code.emit(Op.UNPACK_REST, starred[0], len(targets) - starred[0] - 1)
+        else:
+            self.code.emit(Op.UNPACK, len(targets))
+        for target in targets:
+            self.store(target.value if isinstance(target, ast.Starred) else target)
 
     def _no_target(self, target: ast.expr) -> Exception:
         if isinstance(target, ast.Attribute):
             return self.refused(target, "records do not change", "write a variable, or an item of a dict or list")
-        if isinstance(target, ast.Subscript):
-            return self.refused(target, "a slice is not assigned to in this version of the language",
-                                "write a loop over the items, or a new list")  # fmt: skip
         return refuse_syntax(self.tables.file, target)
 
     def augmented(self, node: ast.AugAssign) -> None:
         target = node.target
         number = self.operator(node, node.op)
         if isinstance(target, ast.Name):
-            self.code.emit(Op.LOAD, self.code.slot(target.id))
+            variable: Variable = self.bound(target.id)
+            self.load(variable)
             self.expression(node.value)
             self.code.emit(Op.INPLACE, number)
-            self.code.emit(Op.STORE, self.code.slot(target.id))
-        elif isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Slice):
-            self.expression(target.value)
-            self.expression(target.slice)
-            self.code.emit(Op.DUP2)
-            self.code.emit(Op.INDEX)
-            self.expression(node.value)
-            self.code.emit(Op.INPLACE, number)
-            self.code.emit(Op.ROT3)
-            self.code.emit(Op.STORE_INDEX)
-        else:
+            self.store_variable(variable)
+            return
+        if not isinstance(target, ast.Subscript):
             raise self._no_target(target)
+        self.expression(target.value)
+        parts = 2
+        if isinstance(target.slice, ast.Slice):
+            self.slice_bounds(target.slice)
+            parts = 4
+        else:
+            self.expression(target.slice)
+        self.code.emit(Op.DUP, parts)
+        self.code.emit(Op.INDEX if parts == 2 else Op.SLICE)
+        self.expression(node.value)
+        self.code.emit(Op.INPLACE, number)
+        self.code.emit(Op.ROT, parts + 1)
+        self.code.emit(Op.STORE_INDEX if parts == 2 else Op.STORE_SLICE)
 
     def delete(self, node: ast.Delete) -> None:
         for target in node.targets:
-            if not isinstance(target, ast.Subscript) or isinstance(target.slice, ast.Slice):
-                raise self.refused(target, "del takes an item of a list or dict", "write name = None for a variable")
-            self.expression(target.value)
-            self.expression(target.slice)
-            self.code.emit(Op.DELETE_INDEX)
+            self._delete(target)
 
-    def passes(self, node: ast.Pass) -> None:
-        """Nothing."""
+    def _delete(self, target: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            self.forget(self.bound(target.id), silent=False)
+        elif isinstance(target, ast.Tuple | ast.List):
+            for item in target.elts:
+                self._delete(item)
+        elif isinstance(target, ast.Subscript):
+            self.expression(target.value)
+            if isinstance(target.slice, ast.Slice):
+                self.slice_bounds(target.slice)
+                self.code.emit(Op.DELETE_SLICE)
+            else:
+                self.expression(target.slice)
+                self.code.emit(Op.DELETE_INDEX)
+        else:
+            raise self._no_target(target)
+
+    def passes(self, node: ast.stmt) -> None:
+        """Nothing: `pass`, and `nonlocal`, which the scopes have read."""
 
     def branch(self, node: ast.If) -> None:
         self.expression(node.test)
@@ -147,63 +227,14 @@ class Statements(Calls):
         self.body(node.orelse)
         self.code.land(end)
 
-    def while_loop(self, node: ast.While) -> None:
-        top = self.code.here
-        self.expression(node.test)
-        end = self.code.emit(Op.JUMP_IF_FALSE)
-        self._loop(node, _Loop(top, None), end)
-
-    def for_loop(self, node: ast.For) -> None:
-        self.expression(node.iter)
-        slot = self.code.loop_slot()
-        self.code.emit(Op.ITER, slot)
-        top = self.code.emit(Op.NEXT, slot)
-        self.store(node.target)
-        self._loop(node, _Loop(top, slot), top)
-
-    def _loop(self, node: ast.While | ast.For, loop: _Loop, exhausted: int) -> None:
-        self.loops.append(loop)
-        self.body(node.body)
-        self.code.emit(Op.JUMP, loop.top)
-        self.loops.pop()
-        self.code.land(exhausted)
-        self.body(node.orelse)
-        if loop.slot is not None and loop.breaks:
-            end = self.code.emit(Op.JUMP)
-            self.code.land(*loop.breaks)
-            self.code.emit(Op.CLEAR, loop.slot)
-            self.code.land(end)
-        else:
-            self.code.land(*loop.breaks)
-
-    def breaks(self, node: ast.Break) -> None:
-        self.loops[-1].breaks.append(self.code.emit(Op.JUMP))
-
-    def continues(self, node: ast.Continue) -> None:
-        self.code.emit(Op.JUMP, self.loops[-1].top)
-
     def asserts(self, node: ast.Assert) -> None:
         self.expression(node.test)
         good = self.code.emit(Op.JUMP_IF_TRUE)
         if node.msg is not None:
             self.expression(node.msg)
-        self.code.emit(Op.RAISE, EXCEPTION_NUMBERS["AssertionError"], int(node.msg is not None))
+        self.code.emit(Op.EXCEPTION, EXCEPTION_NUMBERS["AssertionError"], int(node.msg is not None))
+        self.code.emit(Op.RAISE)
         self.code.land(good)
-
-    def raises(self, node: ast.Raise) -> None:
-        if node.exc is None or node.cause is not None:
-            raise self.refused(node, "raise takes one exception here", "write raise ValueError(text)")
-        self.exception(node.exc)
-
-
-def variables_of(node: ast.FunctionDef) -> frozenset[str]:
-    """The names that are local to a function: parameters, and whatever it assigns."""
-    stored = {
-        inner.id
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store | ast.Del)
-    }
-    return frozenset(stored | {parameter.arg for parameter in node.args.args})
 
 
 _HANDLERS: Final[dict[type[ast.stmt], Callable[..., None]]] = {
@@ -216,9 +247,12 @@ _HANDLERS: Final[dict[type[ast.stmt], Callable[..., None]]] = {
     ast.Delete: Statements.delete,
     ast.Expr: Statements.expression_statement,
     ast.For: Statements.for_loop,
+    ast.FunctionDef: Statements.definition,
     ast.If: Statements.branch,
+    ast.Nonlocal: Statements.passes,
     ast.Pass: Statements.passes,
     ast.Raise: Statements.raises,
     ast.Return: Statements.returns,
+    ast.Try: Statements.tries,
     ast.While: Statements.while_loop,
 }

@@ -1,0 +1,178 @@
+"""Operations on sets. Results are in order of insertion: of the left operand, then of what the right one adds.
+
+CPython's order depends on hashes, and those of text on the process; this order depends on the program alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sojourn.vm.compare import check_key, set_of_view
+from sojourn.vm.faults import Raised, key_error, refuse_box
+from sojourn.vm.iteration import items_of
+from sojourn.vm.state import MEMBER, Run
+from sojourn.vm.values import DictView, SetValue, Value, ViewKind, type_name
+
+__all__ = ["SET_METHODS", "SET_OPERATORS", "set_operation"]
+
+Arguments = list[Value]
+Method = Callable[[Run, SetValue, Arguments], Value]
+Members = dict[Value, None]
+MANY: Final = 255
+
+
+def _union(left: Members, right: Members) -> Members:
+    return {**left, **right}
+
+
+def _intersection(left: Members, right: Members) -> Members:
+    return {item: None for item in left if item in right}
+
+
+def _difference(left: Members, right: Members) -> Members:
+    return {item: None for item in left if item not in right}
+
+
+def _symmetric(left: Members, right: Members) -> Members:
+    return {**_difference(left, right), **_difference(right, left)}
+
+
+SET_OPERATORS: Final[dict[str, Callable[[Members, Members], Members]]] = {
+    "|": _union,
+    "&": _intersection,
+    "-": _difference,
+    "^": _symmetric,
+}
+
+
+def set_operation(run: Run, op: str, left: Value, right: Value) -> SetValue:
+    """`left op right` for sets and views of keys or items."""
+    first, second = _members(run, op, left, right), _members(run, op, right, left)
+    return _combined(run, SET_OPERATORS[op], first, second)
+
+
+def _members(run: Run, op: str, value: Value, other: Value) -> SetValue:
+    if type(value) is DictView:
+        if value.kind == ViewKind.VALUES:
+            kinds = (other, value) if type(other) is SetValue else (value, other)
+            names = " and ".join(f"'{type_name(kind)}'" for kind in kinds)
+            raise Raised("TypeError", f"unsupported operand type(s) for {op}: {names}")
+        return set_of_view(run, value)
+    return value  # type: ignore[no-any-return]
+
+
+def _combined(
+    run: Run, function: Callable[[Members, Members], Members], left: SetValue, right: SetValue
+) -> SetValue:
+    count = len(left.items) + len(right.items)
+    run.allocate(56 + MEMBER * count)
+    run.spend(count >> 2)
+    return SetValue(function(left.items, right.items))
+
+
+def _set_from(run: Run, value: Value) -> SetValue:
+    """The items of any iterable as a set."""
+    if type(value) is SetValue:
+        return value
+    refuse_box("iterate over", value)
+    made: Members = {}
+    for item in items_of(run, value):
+        check_key(run, item)
+        if item not in made:
+            run.allocate(MEMBER)
+            made[item] = None
+    return SetValue(made)
+
+
+def _folding(op: str, *, inplace: bool) -> Method:
+    def fold(run: Run, owner: SetValue, args: Arguments) -> Value:
+        run.allocate(56 + MEMBER * len(owner.items))
+        made = SetValue(dict(owner.items))
+        for value in args:
+            made = _combined(run, SET_OPERATORS[op], made, _set_from(run, value))
+        if not inplace:
+            return made
+        _replace(owner, made.items)
+        return None
+
+    return fold
+
+
+def _replace(owner: SetValue, members: Members) -> None:
+    if owner.items is not members:
+        kept = dict(members)
+        owner.items.clear()
+        owner.items.update(kept)
+
+
+def _add(run: Run, owner: SetValue, args: Arguments) -> None:
+    check_key(run, args[0])
+    if args[0] not in owner.items:
+        run.allocate(MEMBER)
+        owner.items[args[0]] = None
+
+
+def _discard(run: Run, owner: SetValue, args: Arguments) -> None:
+    check_key(run, args[0])
+    owner.items.pop(args[0], None)
+
+
+def _remove(run: Run, owner: SetValue, args: Arguments) -> None:
+    check_key(run, args[0])
+    if args[0] not in owner.items:
+        raise key_error(args[0])
+    del owner.items[args[0]]
+
+
+def _pop(_run: Run, owner: SetValue, _: Arguments) -> Value:
+    if not owner.items:
+        raise key_error("pop from an empty set")
+    item = next(iter(owner.items))
+    del owner.items[item]
+    return item
+
+
+def _clear(_run: Run, owner: SetValue, _: Arguments) -> None:
+    owner.items.clear()
+
+
+def _copy(run: Run, owner: SetValue, _: Arguments) -> SetValue:
+    run.allocate(56 + MEMBER * len(owner.items))
+    run.spend(len(owner.items) >> 4)
+    return SetValue(dict(owner.items))
+
+
+def _subset(run: Run, owner: SetValue, args: Arguments) -> bool:
+    other = _set_from(run, args[0]).items
+    run.spend(len(owner.items) >> 3)
+    return all(item in other for item in owner.items)
+
+
+def _superset(run: Run, owner: SetValue, args: Arguments) -> bool:
+    return all(item in owner.items for item in _set_from(run, args[0]).items)
+
+
+def _disjoint(run: Run, owner: SetValue, args: Arguments) -> bool:
+    return not any(item in owner.items for item in _set_from(run, args[0]).items)
+
+
+SET_METHODS: Final[dict[str, tuple[int, int, Method]]] = {
+    "add": (1, 1, _add),
+    "clear": (0, 0, _clear),
+    "copy": (0, 0, _copy),
+    "difference": (0, MANY, _folding("-", inplace=False)),
+    "difference_update": (0, MANY, _folding("-", inplace=True)),
+    "discard": (1, 1, _discard),
+    "intersection": (0, MANY, _folding("&", inplace=False)),
+    "intersection_update": (0, MANY, _folding("&", inplace=True)),
+    "isdisjoint": (1, 1, _disjoint),
+    "issubset": (1, 1, _subset),
+    "issuperset": (1, 1, _superset),
+    "pop": (0, 0, _pop),
+    "remove": (1, 1, _remove),
+    "symmetric_difference": (1, 1, _folding("^", inplace=False)),
+    "symmetric_difference_update": (1, 1, _folding("^", inplace=True)),
+    "union": (0, MANY, _folding("|", inplace=False)),
+    "update": (0, MANY, _folding("|", inplace=True)),
+}
