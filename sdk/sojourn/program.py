@@ -1,6 +1,7 @@
 """What the source of a program may import: names for editors and type checkers.
 
     from sojourn.program import continuation, fleet, gpu, log, model, private, release, stream, tensor, updates
+    from sojourn.program import cancel, fork, here, join, spawn, task, Cancelled, DeadlineMissed, QuorumMissed
 
 The compiler reads such an import and ignores it; in the machine the names are the language's own. Called outside of
 the machine each effect raises `UsageError` and says what to do.
@@ -16,17 +17,38 @@ from sojourn.vm.authoring import continuation
 from sojourn.vm.values import Box, Handle, Value
 
 __all__ = [
+    "Cancelled",
+    "DeadlineMissed",
+    "QuorumMissed",
+    "cancel",
     "continuation",
     "fleet",
+    "fork",
     "gpu",
+    "here",
+    "join",
     "log",
     "model",
     "private",
     "release",
+    "spawn",
     "stream",
+    "task",
     "tensor",
     "updates",
 ]
+
+
+class QuorumMissed(Exception):
+    """`fleet.ask` closed with fewer answers than its phase asks for."""
+
+
+class DeadlineMissed(Exception):
+    """`join(task, within=...)`: the child has not ended in time. It goes on."""
+
+
+class Cancelled(BaseException):
+    """Somebody called `cancel` on this run. `finally` blocks run; `except Exception` does not catch it."""
 
 
 def _outside(name: str) -> NoReturn:
@@ -40,12 +62,55 @@ def private(f: Callable[..., Any], *args: Value, fuel: int, memory: int) -> Box:
     """Run `f(*args)` in a private region, where boxes are open; the result, or its error, is a box.
 
     Args:
-        f: a function of the same file, by its name.
+        f: a function of the same file, by its name; or a function as a value, with the variables that it shares.
         args: public values, boxes and private handles; lists and dicts are copied.
         fuel: instructions that the region may execute; charged whole on entry.
         memory: bytes that its values may cost; charged whole on entry.
     """
     _outside("private")
+
+
+def here() -> Any:
+    """The run as it stands: a continuation as a value, for `spawn`. In a child that `spawn` began from it, what
+    `spawn` gave: `spawn(k, value, fuel=..., memory=...)`."""
+    _outside("here")
+
+
+def fork(*, fuel: int, memory: int) -> Handle | None:
+    """A child that goes on from here with copies of all variables: None in the child, its task handle in the parent.
+
+    Args:
+        fuel: instructions that the child may execute, taken off this run's.
+        memory: bytes that its values may cost, taken off this run's for good.
+    """
+    _outside("fork")
+
+
+def spawn(f: Any, *args: Any, fuel: int, memory: int) -> Handle:
+    """A child that calls `f(*args)` on copies, or goes on from a continuation that `here()` gave; its task handle."""
+    _outside("spawn")
+
+
+def join(task: Handle, within: float | None = None) -> Any:
+    """What a child returned, or its error. `DeadlineMissed` after `within` seconds of the host's time."""
+    _outside("task.join")
+
+
+def cancel(task: Handle) -> None:
+    """Let a child fail with `Cancelled`, unless it has ended."""
+    _outside("task.cancel")
+
+
+class _Task:
+    """The effects behind `join` and `cancel`, by their names in policies."""
+
+    def join(self, task: Handle, within: float | None = None) -> Any:
+        """See `join`."""
+        _outside("task.join")
+
+    def cancel(self, task: Handle) -> None:
+        """See `cancel`."""
+        _outside("task.cancel")
 
 
 class _Stream:
@@ -128,3 +193,4 @@ log = _Log()
 fleet = _Fleet()
 updates = _Updates()
 model = _Model()
+task = _Task()

@@ -14,11 +14,13 @@ from sojourn import program
 from sojourn.errors import UsageError
 from sojourn.labels import PUBLIC
 from sojourn.vm import Box, Continuation, Handle, RecordValue, continuation
+from sojourn.vm.compiler.refusals import WORDS
 from sojourn.vm.effects import EFFECTS, NAMESPACES, bind
 from sojourn.vm.shape import Shape
+from sojourn.vm.tables import PARENTS
 
 
-@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("name", [name for name, spec in EFFECTS.items() if not spec.hidden])
 def test_signatures_are_those_of_the_table(name: str) -> None:
     namespace, _, effect = name.partition(".")
     function = getattr(getattr(program, namespace), effect)
@@ -28,7 +30,7 @@ def test_signatures_are_those_of_the_table(name: str) -> None:
     assert any(p.kind is p.VAR_KEYWORD for p in params) == EFFECTS[name].varkw
 
 
-@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("name", [name for name, spec in EFFECTS.items() if not spec.hidden])
 def test_calls_outside_of_the_machine_say_what_to_do(name: str) -> None:
     namespace, _, effect = name.partition(".")
     arguments = dict.fromkeys(EFFECTS[name].params)
@@ -41,9 +43,23 @@ def test_private_outside_of_the_machine() -> None:
         program.private(len, [], fuel=1, memory=1)
 
 
+@pytest.mark.parametrize("name", ["here", "fork", "spawn", "join", "cancel"])
+def test_words_outside_of_the_machine(name: str) -> None:
+    arguments: dict[str, object] = {"fork": {"fuel": 1, "memory": 1}, "spawn": {"f": 1, "fuel": 1, "memory": 1}}.get(
+        name, {} if name == "here" else {"task": 1}
+    )
+    with pytest.raises(UsageError, match="was called outside"):
+        getattr(program, name)(**arguments)
+
+
+def test_exceptions_have_the_bases_of_the_table() -> None:
+    for name in ("Cancelled", "DeadlineMissed", "QuorumMissed"):
+        assert getattr(program, name).__base__.__name__ == PARENTS[name]
+
+
 def test_every_namespace_is_importable() -> None:
     assert set(program.__all__) >= NAMESPACES
-    assert set(program.__all__) - NAMESPACES == {"continuation", "private"}
+    assert set(program.__all__) - NAMESPACES == WORDS | {"continuation", "Cancelled", "DeadlineMissed", "QuorumMissed"}
 
 
 def test_continuation_marks_and_refuses_to_run() -> None:

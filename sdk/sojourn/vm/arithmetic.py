@@ -15,9 +15,10 @@ from typing import Final
 
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
-from sojourn.vm.sets import SET_OPERATORS, set_operation
+from sojourn.vm.dicts import update_dict
+from sojourn.vm.sets import SET_OPERATORS, is_set_operation, set_operation
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
-from sojourn.vm.values import Box, DictView, Handle, RecordValue, SetValue, Value, canonical_float, type_name
+from sojourn.vm.values import Box, Handle, RecordValue, SetValue, Value, canonical_float, type_name
 
 __all__ = ["binary", "inplace", "unary"]
 
@@ -67,7 +68,7 @@ def binary(run: Run, op: str, left: Value, right: Value, shown: str = "") -> Val
         run.allocate(56 + 3 * SLOT * (len(left) + len(right)))
         run.spend((len(left) + len(right)) >> 2)
         return {**left, **right}
-    if op in SET_OPERATORS and kind in (SetValue, DictView) and other in (SetValue, DictView):
+    if op in SET_OPERATORS and is_set_operation(left, right):
         return set_operation(run, op, left, right)
     for value in (left, right):
         if type(value) in (Handle, RecordValue):
@@ -89,10 +90,9 @@ def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
         run.spend(len(left) * max(right, 0) >> 3)
         left *= max(right, 0) if left else 0
         return left
-    if type(left) is dict and type(right) is dict and op == "|":
-        run.allocate(3 * SLOT * len(right))
-        run.spend(len(right) >> 2)
-        left.update(right)
+    if type(left) is dict and op == "|":
+        refuse_box("iterate over", right)
+        update_dict(run, left, right)
         return left
     if type(left) is SetValue and type(right) is SetValue and op in SET_OPERATORS:
         made = set_operation(run, op, left, right).items

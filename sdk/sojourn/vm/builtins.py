@@ -8,6 +8,7 @@ from typing import Final
 
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.compare import check_key, less, truth
+from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
 from sojourn.vm.op import BUILTINS
@@ -28,7 +29,7 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["BUILTIN_FUNCTIONS", "update_dict", "update_set"]
+__all__ = ["BUILTIN_FUNCTIONS", "update_set"]
 
 Arguments = list[Value]
 Keywords = dict[str, Value]
@@ -68,32 +69,6 @@ def _dict(run: Run, args: Arguments, keywords: Keywords) -> Value:
         update_dict(run, result, args[0])
     result.update(keywords)
     return result
-
-
-def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
-    """`target.update(source)`: a dict, or pairs."""
-    if type(source) is dict:
-        run.allocate(3 * SLOT * len(source))
-        run.spend(len(source) >> 2)
-        target.update(source)
-        return
-    for position, pair in enumerate(items_of(run, source)):
-        try:
-            items = list_of(run, pair)
-        except Raised:
-            refuse_box("iterate over", pair)
-            raise Raised(
-                "TypeError", f"cannot convert dictionary update sequence element #{position} to a sequence"
-            ) from None
-        if len(items) != 2:
-            raise Raised(
-                "ValueError",
-                f"dictionary update sequence element #{position} has length {len(items)}; 2 is required",
-            )
-        check_key(run, items[0])
-        if items[0] not in target:
-            run.allocate(3 * SLOT)
-        target[items[0]] = items[1]
 
 
 def _nested(run: Run, kind: IterKind, shown: str, inner: tuple[Iter, ...], index: int) -> Iter:

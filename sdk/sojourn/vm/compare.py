@@ -27,7 +27,7 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["MAX_DEPTH", "check_key", "compare", "contains", "equal", "less", "same", "set_of_view", "truth"]
+__all__ = ["MAX_DEPTH", "check_key", "compare", "contains", "equal", "less", "same", "truth"]
 
 MAX_DEPTH: Final = 100  # of nested containers, where CPython's own limit depends on the stack of its caller
 MAX_KEY_NODES: Final = 1_024
@@ -62,6 +62,9 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
         refuse_box("compare", left, right)
     if kind in _NUMBERS and other in _NUMBERS:
         return bool(left == right)
+    if kind is DictView or other is DictView:
+        sets = _sets(run, left, right)
+        return left is right if sets is None else equal(run, *sets, depth)
     if kind is not other or left is None:
         return left is right
     if kind is str or kind is bytes:
@@ -77,13 +80,24 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
         )
     if kind is SetValue:
         return len(left.items) == len(right.items) and _within(run, left, right)
-    if kind is DictView and left.kind == right.kind != ViewKind.VALUES:
-        return equal(run, set_of_view(run, left), set_of_view(run, right), depth)
     if kind is range or kind is Handle or kind is BuiltinValue:
         return bool(left == right)
-    if kind is ExcValue or kind is Iter or kind is DictView:
+    if kind is ExcValue or kind is Iter:
         return left is right
     raise no_operation("compare", left)
+
+
+def _sets(run: Run, left: Value, right: Value) -> tuple[SetValue, SetValue] | None:
+    """Two sets or views of keys or items as sets; None if they are something else."""
+    made = []
+    for value in (left, right):
+        if type(value) is DictView and value.kind != ViewKind.VALUES:
+            made.append(set_of_view(run, value))
+        elif type(value) is SetValue:
+            made.append(value)
+        else:
+            return None
+    return made[0], made[1]
 
 
 def set_of_view(run: Run, view: DictView) -> SetValue:
@@ -135,6 +149,10 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
     if kind is SetValue and other is SetValue:
         small, large = (left, right) if op in ("<", "<=") else (right, left)
         return function(len(left.items), len(right.items)) and _within(run, small, large)
+    if kind is DictView or other is DictView:
+        sets = _sets(run, left, right)
+        if sets is not None:
+            return less(run, op, *sets, depth)
     raise Raised("TypeError", f"'{op}' not supported between instances of '{type_name(left)}' and '{type_name(right)}'")
 
 

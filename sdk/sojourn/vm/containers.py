@@ -144,7 +144,7 @@ def delete_slice(run: Run, container: Value, bounds: list[Value]) -> None:
     if type(container) is dict:
         raise Raised("TypeError", "unhashable type: 'slice'")
     if type(container) is not list:
-        _immutable(container, "deletion")
+        _immutable(container, "slice deletion")
     run.spend(len(container) >> 5)
     del container[_slice(bounds)]
 
@@ -246,9 +246,9 @@ def _immutable(container: Value, what: str) -> None:
     refuse_box("change", container)
     if type(container) is Box or type(container) in (Handle, RecordValue):
         raise no_operation("change", container)
-    verb = "does" if what == "assignment" else "doesn't"
-    negation = " not support" if what == "assignment" else " support"
-    raise Raised("TypeError", f"'{type_name(container)}' object {verb}{negation} item {what}")
+    negation = "doesn't" if what == "deletion" else "does not"
+    word = "deletion" if what == "slice deletion" else what
+    raise Raised("TypeError", f"'{type_name(container)}' object {negation} support item {word}")
 
 
 def unpack_rest(run: Run, value: Value, before: int, after: int) -> list[Value]:

@@ -77,7 +77,7 @@ def make_reversed(run: Run, value: Value) -> Iter:
         return Iter(IterKind.SEQUENCE, "range_iterator", value[::-1])
     if kind in _SEQUENCES:
         run.allocate(2 * 56)
-        return Iter(IterKind.REVERSED, "list_reverseiterator" if kind is list else "reversed", value)
+        return Iter(IterKind.REVERSED, "list_reverseiterator" if kind is list else "reversed", value, index=len(value))
     if kind is dict or kind is DictView:
         view = value if kind is DictView else DictView(ViewKind.KEYS, value)
         run.allocate(3 * 56 + SLOT * len(view.mapping))
@@ -116,9 +116,9 @@ def advance(run: Run, it: Iter) -> Value:
             it.index += 1
             return it.keys[it.index - 1]
     elif it.kind == IterKind.REVERSED:
-        if it.index < length_of(it.source):
-            it.index += 1
-            item = it.source[-it.index] if it.index <= length_of(it.source) else END
+        if 0 < it.index <= length_of(it.source):
+            it.index -= 1
+            item = it.source[it.index]
             if type(it.source) is str:
                 run.allocate(size_of(item))
             return item

@@ -321,7 +321,7 @@ class Machine:
         """Charge the region to the world around it, and start it on copies of its arguments."""
         if len(self.runs) > MAX_NESTED_REGIONS:
             raise Raised("RuntimeError", f"private regions are nested deeper than {MAX_NESTED_REGIONS}")
-        if type(enter.callee) not in (int, FunctionValue):
+        if enter.function is None and type(enter.callee) is not FunctionValue:
             refuse_box("call", enter.callee)
             raise Raised("TypeError", f"private() starts a function, not a '{type_name(enter.callee)}'")
         self._charge(run, "private", enter.fuel, enter.memory)
@@ -334,8 +334,8 @@ class Machine:
         self.runs.append(region)
         try:
             callee, *args = copy_values(region, given, self._open_for_region, extent="functions")
-            if type(callee) is int:
-                region.frames.append(new_frame(region, callee, args))
+            if enter.function is not None:
+                region.frames.append(new_frame(region, enter.function, args))
             else:
                 region.frames.append(call_value(region, callee, args, {}))
         except _ErrorInside as problem:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.builtins import BUILTIN_FUNCTIONS, update_dict
+from sojourn.vm.builtins import BUILTIN_FUNCTIONS
 from sojourn.vm.compare import check_key, same
+from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.op import BUILTINS, METHODS

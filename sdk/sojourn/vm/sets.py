@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.compare import check_key, set_of_view
-from sojourn.vm.faults import Raised, key_error, refuse_box
+from sojourn.vm.compare import check_key
+from sojourn.vm.faults import key_error, refuse_box
 from sojourn.vm.iteration import items_of
 from sojourn.vm.state import MEMBER, Run
-from sojourn.vm.values import DictView, SetValue, Value, ViewKind, type_name
+from sojourn.vm.values import Box, DictView, SetValue, Value, ViewKind
 
-__all__ = ["SET_METHODS", "SET_OPERATORS", "set_operation"]
+__all__ = ["SET_METHODS", "SET_OPERATORS", "is_set_operation", "set_operation"]
 
 Arguments = list[Value]
 Method = Callable[[Run, SetValue, Arguments], Value]
@@ -46,20 +46,17 @@ SET_OPERATORS: Final[dict[str, Callable[[Members, Members], Members]]] = {
 }
 
 
+def is_set_operation(left: Value, right: Value) -> bool:
+    """Whether an operator of sets applies: two sets, or a view of keys or items and any iterable."""
+    if type(left) is SetValue and type(right) is SetValue:
+        return True
+    views = [value for value in (left, right) if type(value) is DictView and value.kind != ViewKind.VALUES]
+    return bool(views) and type(left) is not Box and type(right) is not Box
+
+
 def set_operation(run: Run, op: str, left: Value, right: Value) -> SetValue:
     """`left op right` for sets and views of keys or items."""
-    first, second = _members(run, op, left, right), _members(run, op, right, left)
-    return _combined(run, SET_OPERATORS[op], first, second)
-
-
-def _members(run: Run, op: str, value: Value, other: Value) -> SetValue:
-    if type(value) is DictView:
-        if value.kind == ViewKind.VALUES:
-            kinds = (other, value) if type(other) is SetValue else (value, other)
-            names = " and ".join(f"'{type_name(kind)}'" for kind in kinds)
-            raise Raised("TypeError", f"unsupported operand type(s) for {op}: {names}")
-        return set_of_view(run, value)
-    return value  # type: ignore[no-any-return]
+    return _combined(run, SET_OPERATORS[op], _set_from(run, left), _set_from(run, right))
 
 
 def _combined(

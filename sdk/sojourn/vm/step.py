@@ -49,9 +49,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """The program enters a private region: `callee` is an index of a function with all its parameters, or a value."""
+    """The program enters a private region: of a function by its index, with all its parameters, or of a value."""
 
-    callee: int | Value
+    function: int | None
+    callee: Value
     args: list[Value]
     fuel: Value
     memory: Value
@@ -485,7 +486,7 @@ def _private(run: Run, frame: Frame, a: int, _: int) -> Stop:
     bound = run.program.codes[frame.function].calls[frame.pc - 1]
     values = _take(frame, bound.total)
     args = bound_arguments(run, a, bound, values)
-    return Enter(a, args, values[bound.limits[0]], values[bound.limits[1]])
+    return Enter(a, None, args, values[bound.limits[0]], values[bound.limits[1]])
 
 
 def _started(run: Run, frame: Frame) -> tuple[list[Value], Value, Value]:
@@ -498,7 +499,7 @@ def _started(run: Run, frame: Frame) -> tuple[list[Value], Value, Value]:
 
 def _private_value(run: Run, frame: Frame, _a: int, _b: int) -> Stop:
     args, fuel, memory = _started(run, frame)
-    return Enter(frame.stack.pop(), args, fuel, memory)
+    return Enter(None, frame.stack.pop(), args, fuel, memory)
 
 
 def _spawn(run: Run, frame: Frame, _a: int, _b: int) -> Stop:

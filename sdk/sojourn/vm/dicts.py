@@ -1,0 +1,37 @@
+"""Filling dicts from other dicts and from pairs."""
+
+from __future__ import annotations
+
+from sojourn.vm.compare import check_key
+from sojourn.vm.faults import Raised, refuse_box
+from sojourn.vm.iteration import items_of, list_of
+from sojourn.vm.state import SLOT, Run
+from sojourn.vm.values import Value
+
+__all__ = ["update_dict"]
+
+
+def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
+    """`target.update(source)`: a dict, or pairs."""
+    if type(source) is dict:
+        run.allocate(3 * SLOT * len(source))
+        run.spend(len(source) >> 2)
+        target.update(source)
+        return
+    for position, pair in enumerate(items_of(run, source)):
+        try:
+            items = list_of(run, pair)
+        except Raised:
+            refuse_box("iterate over", pair)
+            raise Raised(
+                "TypeError", f"cannot convert dictionary update sequence element #{position} to a sequence"
+            ) from None
+        if len(items) != 2:
+            raise Raised(
+                "ValueError",
+                f"dictionary update sequence element #{position} has length {len(items)}; 2 is required",
+            )
+        check_key(run, items[0])
+        if items[0] not in target:
+            run.allocate(3 * SLOT)
+        target[items[0]] = items[1]
