@@ -1,5 +1,6 @@
 # make demo        the main job on real data: five hospitals, one coordinator, real processes
 # make test        the tests
+# make fuzz-programs  random programs on the machine and on CPython; PROGRAMS=n of them
 # Each target does its own set-up in $(VENV). Needs Python 3.11 or newer and make.
 
 PYTHON ?= python3
@@ -7,14 +8,15 @@ VENV ?= .venv
 SEED ?= 0
 CHAOS ?=
 OUTPUT ?= demo-output
+PROGRAMS ?= 20000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types arch bench clean
+.PHONY: help demo test fuzz-programs lint types arch bench clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,6 +39,9 @@ demo: $(VENV)/.demo ## Train over five hospitals; CHAOS=1 kills machines on the 
 
 test: $(VENV)/.dev ## Run the tests, with coverage by package
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+fuzz-programs: $(VENV)/.dev ## Compare PROGRAMS=20000 random programs with CPython, stops included (about 10 minutes)
+	@SOJOURN_FUZZ_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest -q tests/programs/test_random_programs.py
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -51,8 +51,10 @@ def on_cpython(source: str) -> Result:
 
 
 def compiled(source: str) -> VerifiedProgram:
-    marked = source.replace("\ndef main(", "\n@continuation\ndef main(") if not source.startswith("def main(") else (
-        "@continuation\n" + source
+    marked = (
+        source.replace("\ndef main(", "\n@continuation\ndef main(")
+        if not source.startswith("def main(")
+        else ("@continuation\n" + source)
     )
     return verify(compile_source(marked, "program.py").encode())
 

@@ -47,7 +47,11 @@ def values() -> list[Any]:
         (SECRET,),
     ]
     inner = [SetValue({1: None, "a": None}), SetValue({}), FunctionValue(1, "f"), BuiltinValue(8, "len")]
-    inner += [ExcValue("ValueError", ("x", [1])), ExcValue("KeyError", ()), Iter(IterKind.SET, "set_iterator", inner[0], (1, "a"))]
+    inner += [
+        ExcValue("ValueError", ("x", [1])),
+        ExcValue("KeyError", ()),
+        Iter(IterKind.SET, "set_iterator", inner[0], (1, "a")),
+    ]
     opaque += inner
     return [None, *numbers, *texts, *containers, *views, *lazy, *huge, *opaque]
 

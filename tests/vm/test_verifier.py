@@ -22,7 +22,9 @@ BASE = Program(
 RETURN = (pack(Op.CONST, 0), pack(Op.RETURN))
 
 
-def function(*code: int, name: str = "main", params: int = 0, local: tuple[str, ...] = ("a", "b"), **more: Any) -> Function:
+def function(
+    *code: int, name: str = "main", params: int = 0, local: tuple[str, ...] = ("a", "b"), **more: Any
+) -> Function:
     fields = {"handlers": (), "cells": (), "free": (), "captures": (), **more}
     return Function(name, params, 0, 0, (), (), local, fields["cells"], fields["free"], fields["captures"],
                     fields["handlers"], code, (1,) * len(code))  # fmt: skip
@@ -88,15 +90,19 @@ BAD = {
     "new cell that is none": (program(function(pack(Op.NEW_CELL, 0), *RETURN)), "holds no cell"),
     "cell as value": (program(function(pack(Op.LOAD, 0), pack(Op.RETURN), cells=(0,))), "both a cell and a value"),
     "cell outside": (program(function(*RETURN, cells=(7,))), "a cell is no local"),
-    "cell twice": (program(function(*RETURN), function(*RETURN, name="f", cells=(0,), free=(0,), captures=(0,))), "named twice"),
+    "cell twice": (
+        program(function(*RETURN), function(*RETURN, name="f", cells=(0,), free=(0,), captures=(0,))),
+        "named twice",
+    ),
     "cells unordered": (program(function(*RETURN, cells=(1, 0))), "unordered"),
-    "free parameter": (program(function(*RETURN), function(*RETURN, name="f", params=1, free=(0,), captures=(0,))), "a variable of another"),
+    "free parameter": (
+        program(function(*RETURN), function(*RETURN, name="f", params=1, free=(0,), captures=(0,))),
+        "a variable of another",
+    ),
     "captures of nothing": (program(function(*RETURN, free=(0,))), "not one captured cell"),
     "entry that captures": (program(function(*RETURN, free=(0,), captures=(0,))), "other parameters"),
     "function made elsewhere": (
-        program(
-            function(pack(Op.CLOSURE, 1), pack(Op.RETURN)), function(*RETURN, name="f", free=(0,), captures=(0,))
-        ),
+        program(function(pack(Op.CLOSURE, 1), pack(Op.RETURN)), function(*RETURN, name="f", free=(0,), captures=(0,))),
         "variables that it shares are not",
     ),
     "call of what captures": (

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
+from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
-from sojourn.vm.dicts import update_dict
 from sojourn.vm.sets import SET_OPERATORS, is_set_operation, set_operation
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
 from sojourn.vm.values import Box, Handle, RecordValue, SetValue, Value, canonical_float, type_name

@@ -13,8 +13,8 @@ from sojourn.vm.compare import check_key
 from sojourn.vm.faults import Raised
 from sojourn.vm.state import Run, size_of
 from sojourn.vm.values import (
-    BuiltinValue,
     Box,
+    BuiltinValue,
     Cell,
     DictView,
     ExcValue,

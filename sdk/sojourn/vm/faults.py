@@ -68,5 +68,7 @@ def no_operation(what: str, value: Value) -> Raised:
     if type(value) is RecordValue:
         return Raised("TypeError", f"cannot {what} {type_name(value)}: read its fields ({', '.join(value.fields)})")
     if type(value) in (BuiltinValue, FunctionValue, Suspended):
-        return Raised("TypeError", f"cannot {what} a {type_name(value)}: it has no value that is the same on every machine")
+        return Raised(
+            "TypeError", f"cannot {what} a {type_name(value)}: it has no value that is the same on every machine"
+        )
     return Raised("TypeError", f"cannot {what} a value of type '{type_name(value)}'; write list(...) around it first")

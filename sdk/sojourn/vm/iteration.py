@@ -109,18 +109,9 @@ def advance(run: Run, it: Iter) -> Value:
             return item
     elif it.kind == IterKind.DICT:
         return _advance_dict(run, it)
-    elif it.kind == IterKind.SET:
-        if len(it.source.items) != len(it.keys):
-            raise Raised("RuntimeError", "Set changed size during iteration")
-        if it.index < len(it.keys):
-            it.index += 1
-            return it.keys[it.index - 1]
-    elif it.kind == IterKind.REVERSED:
-        if 0 < it.index <= length_of(it.source):
-            it.index -= 1
-            item = it.source[it.index]
-            if type(it.source) is str:
-                run.allocate(size_of(item))
+    elif it.kind in (IterKind.SET, IterKind.REVERSED):
+        item = _advance_set(it) if it.kind == IterKind.SET else _advance_reversed(run, it)
+        if item is not END:
             return item
     elif it.kind == IterKind.ENUMERATE:
         item = advance(run, it.inner[0])
@@ -141,6 +132,26 @@ def advance(run: Run, it: Iter) -> Value:
             return tuple(row)
     _finish(it)
     return END
+
+
+def _advance_set(it: Iter) -> Value:
+    if len(it.source.items) != len(it.keys):
+        raise Raised("RuntimeError", "Set changed size during iteration")
+    if it.index >= len(it.keys):
+        return END
+    it.index += 1
+    return it.keys[it.index - 1]
+
+
+def _advance_reversed(run: Run, it: Iter) -> Value:
+    """`index` is how many items are left; a list that has become shorter than that ends it."""
+    if not 0 < it.index <= length_of(it.source):
+        return END
+    it.index -= 1
+    item: Value = it.source[it.index]
+    if type(it.source) is str:
+        run.allocate(size_of(item))
+    return item
 
 
 def _finish(it: Iter) -> None:

@@ -144,9 +144,7 @@ class _Loader:
             raise SnapshotInvalid("a private region with less of a label than the one around it")
         top = run.frames[-1]
         op, a, _ = self.program.codes[top.function].instructions[top.pc - 1] if top.pc > 0 else (0, 0, 0)
-        started = op == Op.PRIVATE_VALUE or (
-            op == Op.PRIVATE and (not region.frames or region.frames[0].function == a)
-        )
+        started = op == Op.PRIVATE_VALUE or (op == Op.PRIVATE and (not region.frames or region.frames[0].function == a))
         if not started:
             raise SnapshotInvalid("the run does not stand at a private region")
 

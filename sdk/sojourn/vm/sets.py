@@ -59,9 +59,7 @@ def set_operation(run: Run, op: str, left: Value, right: Value) -> SetValue:
     return _combined(run, SET_OPERATORS[op], _set_from(run, left), _set_from(run, right))
 
 
-def _combined(
-    run: Run, function: Callable[[Members, Members], Members], left: SetValue, right: SetValue
-) -> SetValue:
+def _combined(run: Run, function: Callable[[Members, Members], Members], left: SetValue, right: SetValue) -> SetValue:
     count = len(left.items) + len(right.items)
     run.allocate(56 + MEMBER * count)
     run.spend(count >> 2)

@@ -326,9 +326,7 @@ _INNER: Final[dict[type, Callable[[_Table, Value], Cell]]] = {
     DictView: lambda table, view: ViewCell(int(view.kind), table.ref(view.mapping)),
     SetValue: lambda table, value: SetCell(table.refs(value.items)),
     values.Cell: lambda table, cell: CellCell(table.ref(cell.content)),
-    FunctionValue: lambda table, made: FunctionCell(
-        made.function, table.refs(made.defaults), table.refs(made.cells)
-    ),
+    FunctionValue: lambda table, made: FunctionCell(made.function, table.refs(made.defaults), table.refs(made.cells)),
     BuiltinValue: lambda _, builtin: BuiltinCell(builtin.number),
     ExcValue: lambda table, raised: ExceptionCell(raised.name, table.ref(raised.args), raised.line),
     Suspended: lambda table, made: SuspendedCell(tuple(table.frame(frame) for frame in made.frames), made.waiting),

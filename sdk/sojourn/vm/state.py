@@ -92,7 +92,7 @@ def size_of(value: Value) -> int:
     return _FIXED.get(kind, 0)
 
 
-def children(value: Value) -> Iterable[Value]:
+def children(value: Value) -> Iterable[Value]:  # noqa: PLR0911 - one return for each kind
     """What a value refers to, in a fixed order. A box refers to nothing here."""
     kind = type(value)
     if kind is list or kind is tuple:

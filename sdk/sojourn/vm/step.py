@@ -116,11 +116,10 @@ def _unbound(run: Run, frame: Frame, local: int, *, free: int) -> Raised:
     name = run.program.codes[frame.function].locals[local].partition(".")[0]
     if free:
         return Raised(
-            "NameError", f"cannot access free variable '{name}' where it is not associated with a value in enclosing scope"
+            "NameError",
+            f"cannot access free variable '{name}' where it is not associated with a value in enclosing scope",
         )
-    return Raised(
-        "UnboundLocalError", f"cannot access local variable '{name}' where it is not associated with a value"
-    )
+    return Raised("UnboundLocalError", f"cannot access local variable '{name}' where it is not associated with a value")
 
 
 def _load(run: Run, frame: Frame, a: int, b: int) -> None:
@@ -299,7 +298,7 @@ def _put(run: Run, frame: Frame, _a: int, _b: int) -> None:
 
 def _extend(run: Run, frame: Frame, a: int, _: int) -> None:
     below = 4 if EXTENDS[a] == "keywords" else 3
-    callee = frame.stack[-below] if len(frame.stack) >= below else None
+    callee: Value = frame.stack[-below] if len(frame.stack) >= below else None
     name = callee.name if type(callee) in (FunctionValue, BuiltinValue) else "function"
     containers.extend(run, EXTENDS[a], frame.stack[-2], frame.stack[-1], name)
     frame.stack.pop()

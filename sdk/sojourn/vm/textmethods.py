@@ -204,7 +204,7 @@ _BYTES_ARGUMENT: Final = "argument should be integer or bytes-like object, not '
 def _pad(name: str) -> Method:
     def pad(run: Run, owner: Value, args: Arguments) -> Value:
         need_int(args[0])
-        fill = args[1] if len(args) > 1 else " " if type(owner) is str else b" "
+        fill: Value = args[1] if len(args) > 1 else " " if type(owner) is str else b" "
         if type(fill) is not type(owner) or len(fill) != 1:
             refuse_box("use", fill)
             if type(fill) is not type(owner):
@@ -215,7 +215,7 @@ def _pad(name: str) -> Method:
         width = max(args[0], len(owner))
         run.allocate(48 + (width if type(owner) is bytes or (owner + fill).isascii() else 4 * width))
         run.spend(width >> 5)
-        return getattr(owner, name)(args[0] if args[0] > 0 else 0, fill)
+        return getattr(owner, name)(max(args[0], 0), fill)
 
     return pad
 
@@ -263,7 +263,7 @@ def _codec(args: Arguments) -> str:
         refuse_box("use", name)
         raise Raised("TypeError", f"the name of an encoding is text, not '{type_name(name)}'")
     if name.lower() not in _ENCODINGS:
-        raise Raised("ValueError", f"the encoding {ascii(name[:40])} is not in this language; use utf-8, ascii or latin-1")
+        raise Raised("ValueError", f"the encoding {name[:40]!a} is not in this language; use utf-8, ascii or latin-1")
     return _ENCODINGS[name.lower()]
 
 
@@ -300,18 +300,19 @@ def _common() -> dict[str, Row]:
         "splitlines": (0, 1, _splitlines),
         "zfill": (1, 1, _zfill),
     }
-    for names, least, most, maker in (
-        (("isalnum", "isalpha", "isdigit", "islower", "isspace", "isupper"), 0, 0, _plain),
-        (("capitalize", "lower", "swapcase", "title", "upper"), 0, 0, _plain),
-        (("center", "ljust", "rjust"), 1, 2, _pad),
-        (("count", "find", "index", "rfind", "rindex"), 1, 3, _search),
-        (("startswith", "endswith"), 1, 3, _edge),
-        (("strip", "lstrip", "rstrip"), 0, 1, _strip),
-        (("split", "rsplit"), 0, 2, _split),
-        (("partition", "rpartition"), 1, 1, _partition),
-        (("removeprefix", "removesuffix"), 1, 1, _cut),
-    ):
-        rows.update((name, (least, most, maker(name))) for name in names)
+    families: tuple[tuple[str, int, int, Callable[[str], Method]], ...] = (
+        ("isalnum isalpha isdigit islower isspace isupper", 0, 0, _plain),
+        ("capitalize lower swapcase title upper", 0, 0, _plain),
+        ("center ljust rjust", 1, 2, _pad),
+        ("count find index rfind rindex", 1, 3, _search),
+        ("startswith endswith", 1, 3, _edge),
+        ("strip lstrip rstrip", 0, 1, _strip),
+        ("split rsplit", 0, 2, _split),
+        ("partition rpartition", 1, 1, _partition),
+        ("removeprefix removesuffix", 1, 1, _cut),
+    )
+    for names, least, most, maker in families:
+        rows.update((name, (least, most, maker(name))) for name in names.split())
     return rows
 
 
@@ -325,7 +326,8 @@ def _bit_count(run: Run, owner: int, _: Arguments) -> int:
 
 
 def _to_bytes(run: Run, owner: int, args: Arguments) -> bytes:
-    length, order, signed = [*args, *(1, "big", False)[len(args) :]]
+    defaults: tuple[Value, ...] = (1, "big", False)
+    length, order, signed = (*args, *defaults[len(args) :])
     need_int(length)
     need_int(signed)
     if type(order) is not str or order not in ("big", "little"):

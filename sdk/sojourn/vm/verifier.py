@@ -318,7 +318,7 @@ class _FunctionCheck:
         if isinstance(bound, BoundCall):
             self.calls[at] = bound
         elif op == Op.EFFECT:
-            self.effects[at] = bound
+            self.effects[at] = tuple([str(name) for name in bound])
 
     def _operation(self, at: int, op: int, a: int, b: int) -> None:
         program = self.program

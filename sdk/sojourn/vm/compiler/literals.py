@@ -20,9 +20,7 @@ def is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and not isinstance(node.value, complex) and node.value is not Ellipsis
 
 
-def literal_value(
-    node: ast.expr, names: Mapping[str, ast.expr]
-) -> tuple[Scalar | tuple[object, ...]] | None:
+def literal_value(node: ast.expr, names: Mapping[str, ast.expr]) -> tuple[Scalar | tuple[object, ...]] | None:
     """The value of a literal, or of a literal of the module by its name, in a tuple; None if it is none."""
     if isinstance(node, ast.Name) and node.id in names:
         node = names[node.id]

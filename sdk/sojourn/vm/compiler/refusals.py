@@ -20,7 +20,10 @@ SYNTAX: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.AsyncWith: ("async with is not in this language", "write plain calls: effects wait by themselves"),
     ast.Await: ("await is not in this language", "write the call alone: effects wait by themselves"),
     ast.ClassDef: ("classes are not in this language", "write functions, and a dict for what belongs together"),
-    ast.Global: ("global is not in this language", "write nonlocal for a variable of a function, or return the new value"),
+    ast.Global: (
+        "global is not in this language",
+        "write nonlocal for a variable of a function, or return the new value",
+    ),
     ast.Import: ("imports are not in this language", "write only: from sojourn.program import ..."),
     ast.ImportFrom: (
         "imports are not in this language",
