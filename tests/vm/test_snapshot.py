@@ -31,6 +31,16 @@ def main(record):
     nested.append(nested)
     span, views = range(3, 10**20, 7), {"x": 1}
     keys = views.keys()
+    members, kept, walk, back = {1, "m"}, None, iter({2, 3}), reversed([1, 2])
+    def share(by, step=[1], *rest, only=2, **named):
+        nonlocal small
+        small -= len(rest)
+        return small + by
+    try:
+        members.remove("absent")
+    except KeyError as error:
+        kept = [error, lambda: small, len, share, next(walk), next(back)]
+    here_now = here()
     first = private(inner, rows, [1, 2, 3], fuel=2000, memory=50000)
     for character in text:
         for number in span:

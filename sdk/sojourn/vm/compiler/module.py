@@ -42,7 +42,7 @@ def compile_source(source: str, filename: str) -> Program:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+            tree = _parse(source)
             compile(tree, filename, "exec", dont_inherit=True)  # finds what the grammar alone does not; never run
         program = _Module(tree, filename).program()
         verify(program.encode())
@@ -55,6 +55,15 @@ def compile_source(source: str, filename: str) -> Program:
         why = f"too large or nested too deep ({problem or type(problem).__name__})"
         raise ProgramRefused(filename, 1, 1, why, "write shorter functions and simpler expressions") from None
     return program
+
+
+def _parse(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SystemError:
+        # CPython gh-106905: a finaliser that the collector ran in the middle of parsing parsed something itself (a
+        # traceback's source, say), and the parser's count of its own depth is off. Nothing is wrong with the source.
+        return ast.parse(source)
 
 
 class _Module:
