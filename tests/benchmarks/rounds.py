@@ -92,11 +92,11 @@ def measure(work: Path, agents: int, megabytes: float, rounds: int) -> dict[str,
     call("sojourn", "trust", "init", trust)
     call("sojourn-coordinator", "init", "--state", state, "--trust", trust)
     author = Identity.load(trust / "author" / "identity.key")
-    submission, plan = build(author, agents, megabytes, rounds)
+    submission = build(author, agents, megabytes, rounds)
     folders = [work / f"agent-{k:02d}" for k in range(agents)]
     asyncio.run(enrol_all(trust, folders))
     for folder in folders:
-        (folder / "policy.toml").write_text(policy(author.key.hex(), plan, folder.name), encoding="utf-8")
+        (folder / "policy.toml").write_text(policy(submission, folder.name), encoding="utf-8")
     agent_port, operator_port = free_ports(2)
     with Fleet() as fleet:
         listen = ["--agents", f"127.0.0.1:{agent_port}", "--operators", f"127.0.0.1:{operator_port}"]
@@ -115,7 +115,7 @@ def measure(work: Path, agents: int, megabytes: float, rounds: int) -> dict[str,
             while sum(agent["connected"] for agent in api.agents()) < agents:
                 fleet.check()
                 time.sleep(0.2)
-            job = api.submit(submission)
+            job = api.submit(submission.data)
             for event in api.follow(job):
                 if event.name == "published":
                     published.append(time.perf_counter())
