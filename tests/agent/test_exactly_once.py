@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from sojourn.agent import journal as journal_module
 from sojourn.agent.admission import Prepared
 from sojourn.agent.data import AgentStreams
 from sojourn.agent.database import AgentDatabase
@@ -211,6 +212,21 @@ def test_kills_one_after_the_other_are_counted_each(bench_class, federation, fol
         assert (row.effects, row.restarts) == (effects, 2)
         assert 0 < row.recomputed <= 2 * SEAL_CADENCE_EFFECTS
         assert row.resumed + row.recomputed == 7 + 13
+
+
+@pytest.mark.parametrize("n", [18, 24, 27])
+def test_a_journal_that_rotates_at_every_seal_loses_nothing(
+    bench_class, federation, folder, agent_entry, minted, undisturbed, monkeypatch, n
+):
+    whole, effects = undisturbed
+    monkeypatch.setattr(journal_module, "_ROTATE_BYTES", 0)
+    killed_run(bench_class, federation, folder, agent_entry, minted, kill_at_effect(n, after=True))
+    with bench_class(federation, folder, agent_entry) as bench:
+        opened, ready = resumed(bench)
+        assert essence(bench.answer(minted, opened, ready)) == essence(whole)
+        row = bench.row(minted)
+        assert (row.effects, row.resumed + row.recomputed) == (effects, n)
+        assert row.recomputed <= SEAL_CADENCE_EFFECTS
 
 
 def test_a_stopped_run_goes_on_without_recomputing(bench_class, federation, folder, agent_entry, minted, undisturbed):
