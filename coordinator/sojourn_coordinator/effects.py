@@ -33,6 +33,7 @@ from sojourn_coordinator.ledger import append_entry
 from sojourn_coordinator.models import ModelShelf
 from sojourn_coordinator.opening import PhaseOpener
 from sojourn_coordinator.publishing import Publisher
+from sojourn_coordinator.reports import REPORT, phase_report
 from sojourn_coordinator.rounds import Closed, Missed, Outcome, Waiting
 from sojourn_coordinator.store import join_keys, split_keys
 from sojourn_coordinator.store.schema import cohorts, operations, phases
@@ -178,14 +179,14 @@ class RoundEffects:
         extra = sorted(set(args) - {"cohort", "phase", "weights"})
         if extra:
             raise EffectFailed("TypeError", f"fleet.ask() takes weights; put {extra[0]!r} into the job's args instead")
-        if "weights" not in args:
+        if "weights" not in args and self._context.plan.state:
             raise EffectFailed("TypeError", "fleet.ask() lacks 'weights'")
         phase = self._context.phases.get(args["phase"]) if isinstance(args["phase"], str) else None
         if phase is None:
             names = ", ".join(repr(name) for name in self._context.phases)
             raise EffectFailed("ValueError", f"the job has no phase {args['phase']!r}; it has {names}")
         round_, participants = await self._cohort(_handle(args["cohort"], "cohort"))
-        weights = _handle(args["weights"], "model")
+        weights = _handle(args["weights"], "model") if "weights" in args else self._context.job.initial
         now = self._house.now()
         facts = PhaseFacts(identity, self._context.id, operation, round_, phase, weights, now)
         return await self._opener.open(facts, participants, self._batch)
@@ -200,6 +201,9 @@ class RoundEffects:
         else:
             name, state, detail["answers"] = "missed", "missed", len(desk.ledger.counted)
         now, job = self._house.now(), self._context.id
+        report: dict[str, Any] = {}
+        if isinstance(outcome, Closed) and desk.update is None:
+            report = {REPORT: phase_report(desk, now, self._name_of)}
 
         def work(connection: Connection) -> None:
             row = update(phases).where(phases.c.id == facts.id, phases.c.state == "open")
@@ -207,12 +211,16 @@ class RoundEffects:
             if changed.rowcount:
                 subject = digest(closure) if closure else facts.id
                 append_entry(connection, job, now, name, subject=subject, detail=detail)
-                append_event(connection, job, name, detail)
+                append_event(connection, job, name, {**detail, **report})
 
         self._batch.add(work, lambda: self._close(desk))
-        self._record(operation, "fleet.ask", facts.id, {"state": state})
+        self._record(operation, "fleet.ask", facts.id, {"state": state, **report})
         if desk.ledger.awaited or isinstance(outcome, Missed):
             await self._flush()
+
+    def _name_of(self, key: bytes) -> str:
+        agent = self._fleet.agents.get(key)
+        return key.hex()[:16] if agent is None else agent.entry.name
 
     def _sign_closure(self, desk: PhaseDesk, outcome: Closed) -> bytes:
         facts = desk.facts
