@@ -25,7 +25,7 @@ from sojourn.errors import UsageError
 from sojourn.wire import Closed as ClosedVerdict
 from sojourn.wire import Committed, Rejected, Verdict
 from sojourn_policies import FoldResult
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 
 from sojourn_coordinator.feed import append_event
 from sojourn_coordinator.folding import PhaseFold
@@ -186,7 +186,6 @@ class PhaseDesk:
         house, facts, done = self._house, self.facts, checked.answer.outcome == "done"
         await house.objects.sync()
         now = house.now()
-        counted = len(self.ledger.counted) + done
         event = {"round": facts.round, "agent": name, "outcome": checked.answer.outcome}
 
         def work(connection: Connection) -> None:
@@ -202,9 +201,9 @@ class PhaseDesk:
             self._store_time(connection)
             detail = {"round": facts.round, "outcome": checked.answer.outcome, "code": checked.answer.code}
             append_entry(connection, facts.job, now, "answered", agent=agent, subject=checked.digest, detail=detail)
-            append_event(
-                connection, facts.job, "answered", event | {"count": counted, "of": len(self.ledger.participants)}
-            )
+            counted = select(func.count()).where(answers.c.phase == facts.id, answers.c.outcome == "done")
+            count = {"count": connection.execute(counted).scalar_one(), "of": len(self.ledger.participants)}
+            append_event(connection, facts.job, "answered", event | count)
 
         await house.database.write(work)
         self.answers[agent] = checked
