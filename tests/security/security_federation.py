@@ -190,9 +190,7 @@ class Trial:
 
     def policy(self, given: Submission, name: str) -> str:
         """The sample's policy file for this submission's author, program and plan."""
-        return sample.policy_toml(
-            self.trust.author.key.hex(), given.plan_digest, name, given.program.digest.hex()
-        )
+        return sample.policy_toml(self.trust.author.key.hex(), given.plan_digest, name, given.program.digest.hex())
 
     def agent(
         self,
@@ -239,6 +237,9 @@ class Serving:
 
     async def submit(self, data: bytes) -> str:
         return await asyncio.to_thread(self.operator.submit, data)
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.operator.jobs)
 
     async def ended(self, job: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """The job's view once it has ended."""

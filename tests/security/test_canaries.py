@@ -143,7 +143,9 @@ def noise(seed: int, size: int = 20_000) -> bytes:
 def test_the_detector_is_silent_on_noise_and_on_other_rows(canaries: Canaries) -> None:
     other = Canaries(3, SEED + 1)
     messages = [Message(str(seed), noise(seed)) for seed in range(5)]
-    messages.append(Message("other rows", other.rows.tobytes() + other.x.tobytes() + repr(other.rows.tolist()).encode()))
+    messages.append(
+        Message("other rows", other.rows.tobytes() + other.x.tobytes() + repr(other.rows.tolist()).encode())
+    )
     x, _ = rows_of(ROWS, 7)
     messages.append(Message("patients", x.tobytes(), {"x": x}, tuple(map(float, x.reshape(-1)))))
     assert canaries.find(messages) == []
@@ -166,7 +168,9 @@ FORMS = {
     "a multiple, float64": lambda row: (row * 1e-200).astype(">f8").tobytes(),
     "a multiple, int32": lambda row: np.rint(row * 104_857.3).astype("<i4").tobytes(),
     "a multiple, int64": lambda row: np.rint(row * 3e15).astype("<i8").tobytes(),
-    "a little noise": lambda row: (row + np.random.default_rng(3).normal(scale=0.01, size=FIELDS)).astype("f4").tobytes(),
+    "a little noise": lambda row: (
+        (row + np.random.default_rng(3).normal(scale=0.01, size=FIELDS)).astype("f4").tobytes()
+    ),
 }
 
 
