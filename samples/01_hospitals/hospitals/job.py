@@ -82,23 +82,27 @@ def compiled() -> Program:
     return compile_source(PROGRAM_FILE.read_text(encoding="utf-8"), PROGRAM_FILE.name)
 
 
-def phases() -> tuple[Phase, ...]:
+def phases(quorum: int = QUORUM) -> tuple[Phase, ...]:
     """The job's one phase: what `hospital` answers, and within which bounds."""
     answer = [
         update(clip=CLIP, max_weight=COUNT_HIGH, scale=SCALE, bound=BOUND),
         count("patients", high=COUNT_HIGH),
         mean("loss", low=LOSS_LOW, high=LOSS_HIGH),
     ]
-    return (phase("train", entry="hospital", quorum=QUORUM, deadline_s=DEADLINE_MS / 1000, answer=answer),)
+    return (phase("train", entry="hospital", quorum=quorum, deadline_s=DEADLINE_MS / 1000, answer=answer),)
 
 
-def build_submission(author: Identity, seed: int, now_ms: int | None = None) -> tuple[bytes, SubmissionInfo]:
+def build_submission(
+    author: Identity, seed: int, now_ms: int | None = None, *, rounds: int = ROUNDS, hospitals: int = HOSPITALS
+) -> tuple[bytes, SubmissionInfo]:
     """The signed submission of one seed.
 
     Args:
         author: who signs job, program and plan.
         seed: draws the held-out set, which is part of the submission.
         now_ms: time of issue; default now.
+        rounds: how many; a short job is enough for a test.
+        hospitals: how many of the five are invited.
 
     Returns:
         An encoded `Bundle`, as `sojourn submit` sends it, and what stands in it.
@@ -109,13 +113,13 @@ def build_submission(author: Identity, seed: int, now_ms: int | None = None) -> 
         name=f"hospitals-{seed}",
         purpose=PURPOSE,
         program=PROGRAM_FILE,
-        phases=phases(),
+        phases=phases(min(QUORUM, hospitals)),
         plan=plan,
         graphs=graphs,
         initial=initial_weights(),
         heldout={"x": study.held_out.x, "y": study.held_out.y},
-        args={"epochs": EPOCHS, "size": BATCH, "fuel": REGION_FUEL, "memory": REGION_MEMORY, "rounds": ROUNDS},
-        participants=HOSPITALS,
+        args={"epochs": EPOCHS, "size": BATCH, "fuel": REGION_FUEL, "memory": REGION_MEMORY, "rounds": rounds},
+        participants=hospitals,
         fuel=JOB_FUEL,
         memory=JOB_MEMORY,
         lifetime=timedelta(milliseconds=JOB_LIFETIME_MS),
@@ -127,7 +131,7 @@ def build_submission(author: Identity, seed: int, now_ms: int | None = None) -> 
         plan_digest=submission.plan_digest,
         initial_root=submission.job.initial,
         heldout_root=submission.job.heldout,
-        rounds=ROUNDS,
+        rounds=rounds,
         steps_by_hospital=tuple(steps_of_round(hospital) for hospital in study.hospitals),
     )
     return submission.data, info
