@@ -6,6 +6,7 @@ import json
 import pytest
 from sojourn.wire import Committed, HeldOrder
 from sojourn_coordinator.queries import job_view
+from sojourn_coordinator.service import Coordinator
 from sojourn_coordinator.store.schema import meta, phases
 from sqlalchemy import select
 
@@ -45,8 +46,6 @@ async def test_an_agent_that_comes_back_early_is_not_told_that_it_is_late(world,
     async def come_back(coordinator, hand, answer):
         await hand.connect(coordinator, (HeldOrder(answer.order, "answered"),))
         return await hand.offer(coordinator, answer)
-
-    from sojourn_coordinator.service import Coordinator
 
     coordinator = await Coordinator.open(world.state)
     try:
