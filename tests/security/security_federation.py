@@ -30,7 +30,7 @@ from sojourn.agent import Agent, AgentPaths, AgentStreams, Field
 from sojourn.client.api import Operator
 from sojourn.codec import digest, encode
 from sojourn.contracts import SUITE_1, Bundle, Entry, Job, Plan
-from sojourn.crypto import Authority, Identity, TrustedSet, create_trust, load_trusted_set, sign_document
+from sojourn.crypto import Authority, Identity, TrustedSet, create_trust, load_trusted_set, sign_document, sign_payload
 from sojourn.datoms import BlockKind, join_datoms, pack_list, split_datoms, unpack
 from sojourn.registrar import Enrolment
 from sojourn.streams import StateFolder
@@ -162,7 +162,7 @@ def submission(
     job = Job(**(fields | changes))
     signed = sign_document(author, compiled)
     items = {
-        "job": sign_document(author, job),
+        "job": sign_payload(author, encode(job)),  # also where no honest author would
         "program": signed,
         "rounds": signed,
         "plan": sign_document(author, chosen),

@@ -54,6 +54,7 @@ class Hostile:
     Attributes:
         orders: that came, verified.
         verdicts: (name, order, reason) in the order in which they came.
+        packets: what the envelopes held, by envelope.
     """
 
     trust: Trust
@@ -61,6 +62,7 @@ class Hostile:
     url: str
     orders: asyncio.Queue[Verified] = field(default_factory=asyncio.Queue)
     verdicts: asyncio.Queue[tuple[str, bytes, str]] = field(default_factory=asyncio.Queue)
+    packets: dict[bytes, OrderPacket] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.identity, self.entry, self.signed_entry = self.trust.agent(self.name)
@@ -164,6 +166,7 @@ class Hostile:
     async def on_order(self, order: bytes, envelope: bytes) -> None:
         now = now_ms()
         packet = decode(OrderPacket, open_envelope(self.identity, envelope, self.coordinator, ORDER, now))
+        self.packets[envelope] = packet
         self.orders.put_nowait(self.trusted.verify_order(packet.order, self.entry, now))
 
     async def on_lease(self, order: bytes, epoch: int, lease_ms: int) -> None:
