@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sojourn.crypto.identity import read_root_public
 from sojourn.datoms import split_datoms, to_safetensors, unpack
 from sojourn.testing.federation import REGISTRAR, Federation
 from sojourn.testing.fleet import Fleet
@@ -115,4 +116,4 @@ def undisturbed(hospitals: Hospitals) -> Ended:
 
 @pytest.fixture(scope="package")
 def root_key(hospitals: Hospitals) -> bytes:
-    return (hospitals.federation.trust / "root.pub").read_bytes()
+    return read_root_public(hospitals.federation.trust / "root.pub")
