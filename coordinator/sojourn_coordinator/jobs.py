@@ -37,6 +37,7 @@ __all__ = [
     "update_of",
 ]
 
+_OBJECT: Final = insert(objects).on_conflict_do_nothing()
 _DOCUMENTS: Final = ("job", "program", "rounds", "plan")
 
 
@@ -153,8 +154,8 @@ def _append(house: House, data: bytes) -> StoredBody:
 
 def insert_object(connection: Connection, body: StoredBody) -> None:
     """Make a synced body known, inside the caller's transaction. The same bytes twice are one object."""
-    statement = insert(objects).values(id=body.id, length=body.length, extents=pack_extents(body.positions))
-    connection.execute(statement.on_conflict_do_nothing())
+    row = {"id": body.id, "length": body.length, "extents": pack_extents(body.positions)}
+    connection.execute(_OBJECT, row)
 
 
 async def read_item(house: House, job: bytes, name: str) -> bytes:

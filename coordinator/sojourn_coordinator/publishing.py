@@ -148,10 +148,11 @@ class Publisher:
 
         def work(connection: Connection) -> None:
             connection.execute(
-                publications.insert().values(
-                    job=job, operation=published.operation, round=published.round, phase=phase,
-                    model=published.model, signed=signed, summary=text,
-                )
+                publications.insert(),
+                {
+                    "job": job, "operation": published.operation, "round": published.round, "phase": phase,
+                    "model": published.model, "signed": signed, "summary": text,
+                },
             )  # fmt: skip
             detail: dict[str, Scalar] = {"round": published.round, "model": published.model.hex()}
             append_entry(connection, job, now, "published", subject=digest(signed), detail=detail)
