@@ -4,8 +4,8 @@ Rules:
 
 * `PhaseLedger` decides; this module commits what it decided and only then tells it. Works on one agent's answer never
   overlap; every work, once begun, ends even if the connection that brought it does not.
-* Bytes are synced, then one transaction writes the answer's row, the order's state, ledger, event and remaining time;
-  then the update is folded from the log; then the agent is told.
+* Bytes are synced (`Database`), then one transaction writes the answer's row, the order's state, ledger, event and
+  remaining time; then the update is folded from the log; then the agent is told.
 * At the deadline no further answer is taken, those being committed are waited for, and then the phase settles.
 * Remaining time is stored each second while the phase is served, and with every answer.
 """
@@ -189,7 +189,6 @@ class PhaseDesk:
 
     async def _commit(self, agent: bytes, name: str, checked: CheckedAnswer) -> None:
         house, facts, done = self._house, self.facts, checked.answer.outcome == "done"
-        await house.objects.sync()
         now = house.now()
         event = {"round": facts.round, "agent": name, "outcome": checked.answer.outcome}
 

@@ -65,13 +65,17 @@ class House:
             LogCorrupt: the object log is damaged.
         """
         identity = Identity.load(state / "identity.key")
-        database = await Database.open(state / DATABASE_FILE)
+        objects = ObjectLog.open(state / OBJECTS_FOLDER)
         try:
-            floor = await database.read(_read_time)
-            trusted = load_trusted_set(state, floor_ms=floor)
-            objects = ObjectLog.open(state / OBJECTS_FOLDER)
+            database = await Database.open(state / DATABASE_FILE, objects.sync)
+        except BaseException:
+            objects.close()
+            raise
+        try:
+            trusted = load_trusted_set(state, floor_ms=await database.read(_read_time))
         except BaseException:
             await database.close()
+            objects.close()
             raise
         return cls(state, identity, trusted, database, objects, Feed(database), Evaluator(), fault)
 

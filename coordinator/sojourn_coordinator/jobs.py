@@ -112,7 +112,6 @@ async def store_job(house: House, submission: VerifiedSubmission) -> bytes:
         contents["heldout"] = submission.heldout
     bodies = {name: _append(house, data) for name, data in contents.items()}
     initial = house.objects.append_all(split_datoms(submission.initial))
-    await house.objects.sync()
     nonce, now = secrets.token_bytes(16), house.now()
 
     def work(connection: Connection) -> None:
@@ -214,7 +213,6 @@ async def load_job(house: House, job: bytes) -> JobContext:
 async def keep_object(house: House, data: bytes) -> bytes:
     """Store bytes under their SHA-256, durably; returns that."""
     body = _append(house, data)
-    await house.objects.sync()
 
     def work(connection: Connection) -> None:
         insert_object(connection, body)

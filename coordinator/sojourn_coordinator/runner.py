@@ -122,12 +122,11 @@ class JobRunner:
         return Machine.start(context.rounds, context.job.rounds_entry, (job,), context.run, ROUNDS_FUEL, ROUNDS_MEMORY)
 
     async def _flush(self) -> None:
-        """Commit the batch and the snapshot in one transaction; the bytes that it names are synced first."""
+        """Commit the batch and the snapshot in one transaction; the database syncs the bytes that it names first."""
         if self._machine is None:
             raise MachineError("a batch of a machine that was not started")
         works, afterwards = self._batch.take()
         snapshot, job = self._machine.dump(), self._context.id
-        await self._house.objects.sync()
 
         def work(connection: Connection) -> None:
             for each in works:

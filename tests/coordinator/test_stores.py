@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sojourn.contracts import verify_chain
 from sojourn.errors import DecodeError, StateVersion, StoreError
+from sojourn.streams import LogStream
 from sojourn_coordinator.bodies import BodyDesk
 from sojourn_coordinator.ledger import append_entry, read_entries
 from sojourn_coordinator.metrics import area_under_curve, mean_loss
@@ -112,7 +113,7 @@ async def test_bodies_are_read_at_any_offset(tmp_path: Path) -> None:
         other.feed(data[:999])
     body = writer.finish()
     other.finish()
-    await asyncio.gather(*(log.sync() for _ in range(5)))
+    log.sync()
     assert (body.id, body.length) == (hashlib.sha256(data).digest(), len(data))
     for offset, size in [(0, 10), (RECORD_BYTES - 5, 10), (RECORD_BYTES, RECORD_BYTES), (len(data) - 3, 100), (5, 0)]:
         assert body.read(offset, size) == data[offset : offset + size]
@@ -186,3 +187,31 @@ def test_metrics_that_are_not_defined() -> None:
     assert mean_loss(np.array([])) is None
     assert mean_loss(np.array([np.inf])) is None
     assert mean_loss(np.array([1.0, 2.0], np.float32)) == 1.5
+
+
+async def test_the_log_is_synced_before_each_transaction(tmp_path: Path) -> None:
+    """No row can name bytes that are not on the disk: at every begin, all that was appended is behind the mark."""
+    log = ObjectLog.open(tmp_path / "objects")
+    database = await Database.open(tmp_path / "coordinator.db", log.sync)
+    for number in range(3):
+        position = log.append(b"bytes")
+
+        def work(connection, position: int = position, number: int = number) -> bytes:
+            reader = LogStream.open(tmp_path / "objects", readonly=True)  # reads what is synced, nothing else
+            one(number)(connection)
+            return reader.read_at(position)
+
+        assert await database.write(work) == b"bytes"
+    await database.close()
+    log.close()
+
+
+async def test_what_cannot_be_synced_is_not_committed(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise StoreError("the disk is full")
+
+    database = await Database.open(tmp_path / "coordinator.db", refuse)
+    with pytest.raises(StoreError, match="full"):
+        await database.write(one(1))
+    assert await database.read(count) == 0
+    await database.close()
