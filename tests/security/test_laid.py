@@ -112,10 +112,15 @@ class Witness:
                 self.unsynced -= before
 
         async def writing(database: Database, work):
-            before, unsynced = self.rows("answers") + self.rows("publications"), self.unsynced
-            result = await write(database, work)
+            before, unsynced = self.rows("answers") + self.rows("publications"), []
+
+            def within(connection):  # in the transaction, before its first row
+                unsynced.append(self.unsynced)
+                return work(connection)
+
+            result = await write(database, within)
             if self.rows("answers") + self.rows("publications") > before:
-                self.bytes_first.append(unsynced)
+                self.bytes_first.append(unsynced[0])
             return result
 
         patch.setattr(LogStream, "put", putting)
