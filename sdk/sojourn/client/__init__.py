@@ -1,4 +1,4 @@
-"""The operator's side: submit, follow, fetch, inspect, and verify where a model comes from.
+"""The author's and the operator's side: build, submit, follow, fetch, inspect, and verify where a model comes from.
 
 Speaks only to the coordinator's operator listener; what it downloads it verifies against the root key it was given.
 Names of this facade are imported when they are first used, so that a command loads only what it needs.
@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sojourn.client.api import Event, Operator, OperatorError
+    from sojourn.client.drafts import policy_for
     from sojourn.client.provenance import Provenance, ProvenanceBroken, trace
+    from sojourn.client.submission import Submission, build_submission
 
-__all__ = ["Event", "Operator", "OperatorError", "Provenance", "ProvenanceBroken", "trace"]
+__all__ = [
+    "Event",
+    "Operator",
+    "OperatorError",
+    "Provenance",
+    "ProvenanceBroken",
+    "Submission",
+    "build_submission",
+    "policy_for",
+    "trace",
+]
 
 _HOMES: Final = {
     "Event": "sojourn.client.api",
@@ -21,6 +33,9 @@ _HOMES: Final = {
     "OperatorError": "sojourn.client.api",
     "Provenance": "sojourn.client.provenance",
     "ProvenanceBroken": "sojourn.client.provenance",
+    "Submission": "sojourn.client.submission",
+    "build_submission": "sojourn.client.submission",
+    "policy_for": "sojourn.client.drafts",
     "trace": "sojourn.client.provenance",
 }
 

@@ -18,6 +18,8 @@ from sojourn.client.review import Code, streams_of
 from sojourn.client.submission import Submission
 from sojourn.codec import decode
 from sojourn.contracts import Bundle, Job, ReleaseSpec, Signed
+from sojourn.crypto.documents import MAX_SIGNED_BYTES
+from sojourn.errors import DecodeError
 from sojourn.limits import MAX_BUNDLE_BYTES
 from sojourn.vm import EFFECTS, verify
 
@@ -65,13 +67,16 @@ def policy_for(
 
     Raises:
         DecodeError: not a submission.
+        ProgramInvalid: its program is refused.
         UsageError: the program does not name its streams as literals, and `streams` is not given.
     """
     data = submission.data if isinstance(submission, Submission) else submission
     items = decode(Bundle, data, limit=MAX_BUNDLE_BYTES).items
+    if not {"job", "program"} <= items.keys():
+        raise DecodeError("schema", "this is no submission: it holds no job or no program")
     signed = decode(Signed, items["job"])
     job = decode(Job, signed.payload)
-    code = Code(verify(decode(Signed, items["program"]).payload), "program")
+    code = Code(verify(decode(Signed, items["program"], limit=MAX_SIGNED_BYTES).payload), "program")
     entries = sorted({phase.entry for phase in job.phases})
     terms = PolicyTerms(
         title=job.name,

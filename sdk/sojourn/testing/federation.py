@@ -6,7 +6,7 @@ Every step is the command that a person would type, in a process of its own, ove
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -84,11 +84,15 @@ class Federation:
         (folder / "policy.toml").write_text(policy, encoding="utf-8")
         self.agents.append(name)
 
-    def start(self, faults: Mapping[str, str] | None = None) -> None:
+    def start(
+        self, faults: Mapping[str, str] | None = None, apps: Mapping[str, Sequence[str | Path]] | None = None
+    ) -> None:
         """Start the coordinator and every agent, and wait until the coordinator listens.
 
         Args:
             faults: values of `SOJOURN_FAULT` for the first life of a process, by its name.
+            apps: commands that run an agent inside of an app of one's own, by the agent's name, in place of
+                `sojourn-agent run`. The coordinator's address is added as the last argument.
         """
         drawn = faults or {}
         listen = ["--agents", f"127.0.0.1:{self._agent_port}", "--operators", f"127.0.0.1:{self._operator_port}"]
@@ -96,8 +100,8 @@ class Federation:
         self.fleet.start(COORDINATOR, command, self.log(COORDINATOR), _fault(drawn.get(COORDINATOR)))
         url = f"wss://127.0.0.1:{self._agent_port}"
         for name in sorted(self.agents):
-            run: list[str | Path] = ["sojourn-agent", "run", "--state", self.folder(name), "--coordinator", url]
-            self.fleet.start(name, run, self.log(name), _fault(drawn.get(name)))
+            app = (apps or {}).get(name, ["sojourn-agent", "run", "--state", self.folder(name), "--coordinator"])
+            self.fleet.start(name, [*app, url], self.log(name), _fault(drawn.get(name)))
         self.ready()
 
     def restart(self, name: str, fault: str | None = None, **env: str) -> Process:

@@ -8,6 +8,7 @@ import typer
 
 from sojourn import __version__
 from sojourn.client.cli.jobs import register
+from sojourn.client.cli.owners import app as owners
 from sojourn.client.cli.programs import app as programs
 from sojourn.client.cli.provenance import app as provenance
 from sojourn.client.cli.registrar import app as registrar
@@ -20,6 +21,7 @@ app = command_group("sojourn", "Send programs to private data, and see where a m
 app.add_typer(trust, name="trust")
 app.add_typer(registrar, name="registrar")
 app.add_typer(programs, name="program")
+app.add_typer(owners, name="policy")
 app.add_typer(provenance, name="provenance")
 register(app)
 

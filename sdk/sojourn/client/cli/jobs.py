@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.progress import Progress, TaskID
-    from rich.table import Table
 
     from sojourn.client.api import Event, Operator
 
@@ -71,14 +70,17 @@ def jobs(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> 
 
 
 def job(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """Show one job and its table by round."""
+    """Show one job: its table by round, and what its agents released."""
+    from sojourn.client.cli.tables import job_tables
+
     with operator(url, token_file, ca) as api:
         found = api.job(identity)
     if as_json:
         print_json(found)
         return
     say(f"{found['name']}  {found['state']}  round {found['round']} of {found['rounds']}")
-    show(_round_table(found["table"]))
+    for table in job_tables(found["table"]):
+        show(table)
     if found.get("error"):
         say(f"failed with {found['error']['code']} at line {found['error']['line']} of the rounds program")
 
@@ -162,24 +164,8 @@ def _draw(events: Iterable[Event], progress: Progress, whole: TaskID, part: Task
         elif event.name == "published":
             figures = "  ".join(f"{k} {data[k]:.4f}" for k in ("loss", "auc") if isinstance(data.get(k), float))
             progress.update(whole, completed=data["round"] + 1, note=figures)
+        elif event.name == "closed" and "report" in data:  # a phase that is an end in itself: no model follows
+            progress.update(whole, completed=data["round"] + 1)
         elif event.name == "failed":
             return data
     return None
-
-
-def _round_table(rows: list[dict[str, Any]]) -> Table:
-    """A job's rounds: loss, AUC, participants, bytes, time."""
-    from rich.table import Table
-
-    table = Table("round", "loss", "AUC", "agents", "patients", "training loss", "KiB", "seconds")
-    for row in rows:
-        table.add_row(
-            str(row["round"]),
-            *(f"{row[k]:.4f}" if row.get(k) is not None else "–" for k in ("loss", "auc")),
-            str(row["participants"]),
-            f"{row['patients']:.0f}" if row.get("patients") is not None else "–",
-            f"{row['train_loss']:.4f}" if row.get("train_loss") is not None else "–",
-            f"{row['bytes'] / 1024:.1f}",
-            f"{row['seconds']:.2f}",
-        )
-    return table
