@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sojourn.console import example, read_bytes, say, tell, write_bytes
+from sojourn.console import AS_JSON, example, print_json, read_bytes, say, tell, write_bytes
 
 __all__ = ["app"]
 
@@ -26,13 +26,17 @@ def draft(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it; by default standard output.")
     ] = None,
+    as_json: AS_JSON = False,
 ) -> None:
     """Write a policy that admits exactly this submission, for its owner to read, to edit and then to put in force."""
     from sojourn.client.drafts import policy_for
 
     text = policy_for(read_bytes(submission, "submission"), owner)
-    if output is None:
+    if output is not None:
+        write_bytes(output, text.encode("utf-8"), "policy")
+    if as_json:
+        print_json({"policy": text, "path": None if output is None else str(output)})
+    elif output is None:
         say(text.rstrip("\n"))
-        return
-    write_bytes(output, text.encode("utf-8"), "policy")
-    tell(f"{output}: read it before you use it; `sojourn-agent policy check {output}` says what it admits")
+    if output is not None:
+        tell(f"{output}: read it before you use it; `sojourn-agent policy check {output}` says what it admits")
