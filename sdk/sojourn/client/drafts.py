@@ -99,7 +99,7 @@ def policy_text(owner: str, terms: PolicyTerms) -> str:
     effects = sorted(terms.effects, key=order.index)
     streams = ", ".join(f"{_key(name)} = {_list(fields)}" for name, fields in terms.streams.items())
     head = f"""\
-# What {json.dumps(owner, ensure_ascii=False)} lets happen to its rows. Whatever is not written here is refused.
+# What {_quoted(owner)} lets happen to its rows. Whatever is not written here is refused.
 version = 1
 owner = {_quoted(owner)}
 
