@@ -101,6 +101,7 @@ async def store_job(house: House, submission: VerifiedSubmission) -> bytes:
     """Store a checked submission, once. Returns the job's id."""
     job = submission.job
     contents: dict[str, bytes] = {
+        "roster": house.trusted.roster_bytes,  # by which the job was judged: its provenance is judged by it too
         "job": job.data,
         "program": submission.program.data,
         "rounds": submission.rounds.data,

@@ -150,7 +150,7 @@ def test_encrypted_items(refused: Refused) -> None:
 
 def test_two_sizes_for_one_item(refused: Refused) -> None:
     problem = refused(patched(zipped(GOOD), "roster.signed", 20, "<I", 5))
-    assert problem.item == "roster.signed"
+    assert (problem.item, "two different sizes" in str(problem)) == ("roster.signed", True)
 
 
 def test_an_item_outside_the_file(refused: Refused) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hospitals.simulation import simulate
+from sojourn.client import ProvenanceBroken, trace
+from sojourn.crypto import revise_roster
 from sojourn.limits import SEAL_CADENCE_EFFECTS
 from sojourn.testing.federation import COORDINATOR
 
 from .conftest import ROUNDS, Ended, Hospitals
+from .exports import read, write
 
 
 def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
@@ -69,16 +74,38 @@ def test_the_journal_is_what_resumes(hospitals: Hospitals, undisturbed: Ended) -
 
 
 def test_interrupted_processes_leave_with_130_and_go_on_where_they_were(
-    hospitals: Hospitals, undisturbed: Ended
+    hospitals: Hospitals, undisturbed: Ended, root_key: bytes, tmp_path: Path
 ) -> None:
     federation = hospitals.federation
     identity = hospitals.submit()
     with federation.operator() as api:
         for event in api.follow(identity):
-            if event.name == "answered":
+            if event.name == "published":
+                api.export(identity, tmp_path / "early.zip")
                 break
+    early = trace(tmp_path / "early.zip", root_key, recompute=True)  # of a job that is going on
+    assert 1 <= len(early.rounds) <= ROUNDS
     for name in (hospitals.names[0], COORDINATOR):
         assert federation.fleet.stop(name, signal.SIGINT) == 130
         federation.restart(name)
     federation.ready()
     assert hospitals.finish(identity).model.read_bytes() == undisturbed.model.read_bytes()
+
+
+def test_a_later_roster_does_not_unmake_what_was_done(
+    hospitals: Hospitals, undisturbed: Ended, root_key: bytes, tmp_path: Path
+) -> None:
+    """An export holds the roster of its job. The newest one may say of the job's author that he is so no longer."""
+    federation = hospitals.federation
+    root = federation.trust / "root"
+    (federation.state / "roster.signed").write_bytes(revise_roster(root, revoke=[bytes(32)]))
+    federation.restart(COORDINATOR)
+    federation.ready()
+    with federation.operator() as api:
+        api.export(undisturbed.id, tmp_path / "later.zip")
+    assert (tmp_path / "later.zip").read_bytes() == undisturbed.export.read_bytes()
+
+    newest = revise_roster(root, revoke=[federation.author.key])
+    path = write(tmp_path / "newest.zip", {**read(undisturbed.export), "roster.signed": newest})
+    with pytest.raises(ProvenanceBroken, match=r"job\.signed: .*revoked"):
+        trace(path, root_key)
