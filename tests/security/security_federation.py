@@ -234,6 +234,7 @@ class Serving:
     running: Running
     operator: Operator
     url: str
+    working: list[asyncio.Task[None]] = field(default_factory=list)  # agents of this process
 
     async def submit(self, data: bytes) -> str:
         return await asyncio.to_thread(self.operator.submit, data)
@@ -246,6 +247,9 @@ class Serving:
         async with asyncio.timeout(seconds):
             while (found := await asyncio.to_thread(self.operator.job, job))["state"] == "running":
                 await asyncio.sleep(0.02)
+                for agent in self.working:
+                    if agent.done():
+                        agent.result()  # an agent that broke is not waited for
         return found
 
     async def ledger(self, job: str) -> list[dict[str, Any]]:
@@ -268,10 +272,12 @@ class Serving:
         with contextlib.ExitStack() as closing:
             agents = [closing.enter_context(Agent(folder, self.url)) for folder in folders]
             tasks = [asyncio.create_task(agent.run()) for agent in agents]
+            self.working.extend(tasks)
             try:
                 yield agents
             finally:
                 for task in tasks:
+                    self.working.remove(task)
                     task.cancel()
                 for result in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(result, Exception):

@@ -258,6 +258,20 @@ async def test_a_replayed_order(rogue: Rogue, folder) -> None:
     assert len(accepted) == 1, "and nothing ran again"
 
 
+async def test_a_run_is_taken_once_under_each_epoch(rogue: Rogue, folder) -> None:
+    """Another order of a run that is here: an older or the same epoch is refused, a later one is a new custody."""
+    first = rogue.mint(epoch=2)
+    async with rogue.meeting(folder) as (gateway, _):
+        gateway.deliver(rogue.entry.key, first.digest, first.envelope)
+        await rogue.until(("answered", first.digest))
+        again = [rogue.mint(run=first.order.run, epoch=epoch) for epoch in (1, 2, 3)]
+        for order in again:
+            gateway.deliver(rogue.entry.key, order.digest, order.envelope)
+        said = await rogue.heard(4)
+        assert [said[order.digest] for order in again] == ["replayed", "replayed", ""]
+        await rogue.until(("answered", again[2].digest))
+
+
 def test_an_order_has_no_place_for_frames() -> None:
     """An order starts at an entry. What a coordinator signs cannot be a state of the machine."""
     assert "frames" not in Order.__struct_fields__

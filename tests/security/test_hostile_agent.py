@@ -268,7 +268,7 @@ async def test_an_answer_after_the_round_closed_is_told_so_and_does_not_count(tr
 async def test_an_answer_past_the_deadline_does_not_count(trial: Trial, known) -> None:
     """Nobody declines: the clock closes the round."""
     expected = await alone(trial, 1, known)
-    given = submission(trial.trust.author, args={"rounds": 1}, participants=2, phase={"deadline_ms": 1500})
+    given = submission(trial.trust.author, args={"rounds": 1}, participants=2, phase={"deadline_ms": 2500})
     folder = trial.agent(given, name="honest")
     async with trial.serving() as serving, Hostile(trial.trust, "hostile", serving.url).connected() as hostile:
         job = await serving.submit(given.data)

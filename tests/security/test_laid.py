@@ -7,23 +7,28 @@ whole coordinator, watched from beside: by a second connection to its database a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from security_federation import Serving, Trial, submission
 from security_hostile import SHAPES, Hostile
 from sojourn.agent import records
 from sojourn.client.api import OperatorError
-from sojourn.contracts import Answer, Order
-from sojourn.errors import StoreError
+from sojourn.codec import decode, encode
+from sojourn.contracts import Answer, Order, UpdateSpec
+from sojourn.errors import SnapshotInvalid, StoreError
+from sojourn.labels import Label
 from sojourn.streams import LogStream
-from sojourn.vm import EFFECTS
+from sojourn.vm import EFFECTS, Handle, Machine, Parked, compile_source, verify
 from sojourn.vm.op import Op
 from sojourn.vm.snapshot import BoxCell, RunRow, Snapshot
 from sojourn_coordinator import desk
 from sojourn_coordinator.store import Database
+from sojourn_policies import Fold
 
 # Formats
 
@@ -52,6 +57,60 @@ def test_each_effect_declares_its_durability() -> None:
         "release.update", "release.count", "release.mean", "release.sum", "log.note",
         "fleet.invite", "fleet.ask", "updates.aggregate", "model.publish",
     }  # fmt: skip
+
+
+SMUGGLE = """
+def inner(rows):
+    return 7
+
+def region(rows, x):
+    gpu.run("g", x=x)
+    return x
+
+@continuation
+def main():
+    rows = stream.open("patients", fields=["x"])
+    box = private(inner, rows, fuel=1000, memory=10000)
+    other = private(region, rows, 1, fuel=1000, memory=10000)
+    return [box, other]
+"""
+
+
+def test_a_box_that_is_smuggled_into_a_regions_snapshot_is_refused() -> None:
+    """A machine stands inside of a region; its stored state is altered so that a variable there names a box."""
+    verified = verify(compile_source(SMUGGLE, "smuggle.py").encode())
+    machine = Machine.start(verified, "main", (), bytes(32), 10**6, 10**6)
+    assert isinstance(machine.run(1000), Parked)
+    machine.resume(Handle("stream", bytes(31) + b"r", Label.of("hospital/patients")))
+    assert isinstance(machine.run(1000), Parked)
+    assert machine.in_region
+    data = machine.dump()
+    assert Machine.load(verified, data).dump() == data
+    snapshot = decode(Snapshot, data)
+    (box,) = (4 + place for place, cell in enumerate(snapshot.cells) if isinstance(cell, BoxCell))
+    public, region = snapshot.runs
+    frame = region.frames[0]
+    smuggled = msgspec.structs.replace(frame, locals=(box, *frame.locals[1:]))
+    forged = msgspec.structs.replace(snapshot, runs=(public, msgspec.structs.replace(region, frames=(smuggled,))))
+    with pytest.raises(SnapshotInvalid, match="box inside of the private world"):
+        Machine.load(verified, encode(forged))
+
+
+# Updates
+
+
+def test_a_fold_is_exact_whatever_the_order() -> None:
+    """Two large updates that cancel, and small ones that a sum of floating point would lose between them."""
+    spec = UpdateSpec(clip=1e9, scale=1.0, bound=2**31 - 1, max_weight=10)
+    base = {"w": np.zeros(1, np.float32)}
+    parts = [2**30, 1, 1, -(2**30), 1]
+    results = set()
+    for order in itertools.permutations(parts):
+        fold = Fold(base, spec)
+        for value in order:
+            fold.add({"w": np.array([value], np.int32)}, 1)
+        results.add(float(fold.result().tensors["w"][0]))
+    assert results == {float(np.float32(3 / 5))}
 
 
 # Phases
