@@ -190,7 +190,9 @@ class PhaseDesk:
     async def _commit(self, agent: bytes, name: str, checked: CheckedAnswer) -> None:
         house, facts, done = self._house, self.facts, checked.answer.outcome == "done"
         now = house.now()
-        event = {"round": facts.round, "agent": name, "outcome": checked.answer.outcome}
+        event = {
+            "round": facts.round, "agent": name, "outcome": checked.answer.outcome, "code": checked.answer.code,
+        }  # fmt: skip
 
         def work(connection: Connection) -> None:
             connection.execute(

@@ -59,20 +59,18 @@ class MutantRun:
         self._folder.cleanup()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin the run under mutants as soon as it is known that it is wanted."""
-    if not session.config.option.collectonly and any("mutant_run" in item.fixturenames for item in session.items):
-        session.config.stash[RUN] = MutantRun()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """It does not outlive the session."""
-    if RUN in config.stash:
-        config.stash[RUN].close()
+@pytest.fixture(scope="session", autouse=True)
+def begin_mutant_run(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Begin with the first test of this folder, if the run under mutants is wanted; it does not outlive the session."""
+    if any("mutant_run" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.config.stash[RUN] = MutantRun()
+    yield
+    if RUN in request.config.stash:
+        request.config.stash[RUN].close()
 
 
 @pytest.fixture(scope="session")
-def mutant_run(pytestconfig: pytest.Config) -> MutantRun:
+def mutant_run(pytestconfig: pytest.Config, begin_mutant_run: None) -> MutantRun:
     """The run of the table's tests under its mutants."""
     return pytestconfig.stash[RUN]
 

@@ -5,19 +5,21 @@ What has a test of its own in its package is not repeated here; `security_table`
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from hospitals import graphs
-from security_federation import Trial, owner_log, rows_of, run_job, submission
+from security_federation import Serving, Trial, owner_log, rows_of, run_job, submission
 from security_rogue import Rogue
 from sojourn.agent import Agent
 from sojourn.client.api import OperatorError
 from sojourn.client.cli import app as operator_cli
 from sojourn.contracts import Port
 from sojourn.errors import PolicyInvalid
+from sojourn.testing.fleet import BIN
 from sojourn_agent.cli import app as agent_cli
 from typer.testing import CliRunner
 
@@ -120,13 +122,29 @@ def test_a_policy_file_that_is_wrong_is_said_before_anything_runs(trial: Trial, 
 # A stream that lacks a field the program asks for
 
 
+async def follow(serving: Serving, trial: Trial, job: str) -> tuple[int, str]:
+    """What `sojourn follow` says of a job, and its exit code."""
+    arguments = ["--coordinator", serving.operator.url, "--token-file", str(trial.state / "operator.token")]
+    process = await asyncio.create_subprocess_exec(
+        str(BIN / "sojourn"), "follow", job, *arguments, "--ca", str(trial.trust.ca),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
 async def test_a_stream_without_the_field_ends_the_run_in_public_words(trial: Trial) -> None:
     given = submission(trial.trust.author)
     x, y = rows_of(20, 1)
     folder = trial.agent(given, {"x": x, "outcome": y})
-    view, ledger = await run_job(trial, given, folder)
+    async with trial.serving() as serving, serving.agents(folder):
+        job = await serving.submit(given.data)
+        view, ledger = await serving.ended(job), await serving.ledger(job)
+        code, said = await follow(serving, trial, job)
     assert view["state"] == "failed"
     assert view["error"]["code"] == "QuorumMissed"
+    assert code == 3
+    assert "failed, stream_field_missing" in said, "whoever follows the job reads why"
     (answered,) = [entry["detail"] for entry in ledger if entry["kind"] == "answered"]
     assert (answered["outcome"], answered["code"]) == ("failed", "stream_field_missing")
     (line,) = [line for line in owner_log(folder) if line["event"] == "stream not opened"]

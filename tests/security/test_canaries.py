@@ -72,9 +72,11 @@ class Ran:
     folder: object
 
 
-async def run(trial: Trial, given: Submission, canaries: Canaries, patch, policy: str | None = None) -> Ran:
-    """Run a job on one agent with planted rows, and tap it."""
-    folder = trial.agent(given, planted_rows(canaries), policy=policy)
+async def run(
+    trial: Trial, given: Submission, canaries: Canaries, patch, policy: str | None = None, rows: dict | None = None
+) -> Ran:
+    """Run a job on one agent with planted rows, or with `rows`, and tap it."""
+    folder = trial.agent(given, rows or planted_rows(canaries), policy=policy)
     tap = Tap()
     models: dict[int, dict[str, np.ndarray]] = {0: initial_weights()}
     async with trial.serving() as serving:
@@ -131,6 +133,14 @@ async def test_without_the_pin_the_detector_finds_the_leak(trial: Trial, canarie
     assert {"tensor w (blocks)", "tensor w (change)", "tensor w (model)", "tensor w (change), in some order"} <= forms
     # From the second round on only the sum with the public model is the row: the change is near zero.
     assert "tensor w (model)" in {finding.form for finding in found if finding.message == "update of round 1"}
+
+
+async def test_a_stream_of_one_patient_is_told_by_its_update(trial: Trial, canaries: Canaries, monkeypatch) -> None:
+    """What a clip cannot hide (`docs/limitations/privacy.md`): a gradient of one row is a multiple of that row."""
+    given = submission(trial.trust.author)
+    alone = {"x": canaries.x[:1], "y": np.ones(1, np.float32)}
+    ran = await run(trial, given, canaries, monkeypatch, rows=alone)
+    assert {finding.row for finding in canaries.find(ran.tap.messages(ran.models))} == {0}
 
 
 # The detector itself

@@ -161,6 +161,10 @@ def _draw(events: Iterable[Event], progress: Progress, whole: TaskID, part: Task
             progress.update(part, note=f"round {data['round']}")
         elif event.name == "answered":
             progress.update(part, completed=data["count"], total=data["of"])
+            if data.get("outcome") != "done":
+                progress.console.print(f"{data['agent']}: {data.get('outcome')}, {data.get('code')}", markup=False)
+        elif event.name == "declined":
+            progress.console.print(f"{data['agent']}: declined, {data['code']}", markup=False)
         elif event.name == "published":
             figures = "  ".join(f"{k} {data[k]:.4f}" for k in ("loss", "auc") if isinstance(data.get(k), float))
             progress.update(whole, completed=data["round"] + 1, note=figures)
