@@ -99,7 +99,7 @@ def plan_of(name: str, plan: Plan | None, graphs: Mapping[str, bytes | Path] | N
         for graph in plan.graphs
     )
     whole = normalised(msgspec.structs.replace(plan, graphs=filled))
-    from sojourn.interpreters import check_plan  # noqa: PLC0415 - pulls in the onnx package, which analytics do without
+    from sojourn.interpreters import check_plan  # noqa: PLC0415 - a runtime that a job without graphs does without
 
     try:
         check_plan(whole, files)
