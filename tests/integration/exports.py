@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,13 +46,19 @@ def payload(cls: type[R], signed: bytes) -> R:
     return decode(cls, decode(Signed, signed).payload)
 
 
-def forge(items: Items, coordinator: Identity, changes: Mapping[str, Record | bytes | None]) -> Items:
+def forge(
+    items: Items,
+    coordinator: Identity,
+    changes: Mapping[str, Record | bytes | None],
+    edit: Callable[[LedgerEntry], LedgerEntry | None] = lambda entry: entry,
+) -> Items:
     """What a coordinator could show instead: documents changed and signed again, and its ledger made to fit.
 
     Args:
         items: of a true export.
         coordinator: with its key.
         changes: records to be signed, bytes as they are, None to leave an item out, by name.
+        edit: makes an entry of the ledger another one; None leaves it out.
     """
     made, renamed = dict(items), {}
     for name, change in changes.items():
@@ -65,9 +71,10 @@ def forge(items: Items, coordinator: Identity, changes: Mapping[str, Record | by
     for line in items["ledger.jsonl"].splitlines():
         entry = decode(LedgerEntry, bytes.fromhex(msgspec.json.decode(line)["bytes"]))
         subject = renamed.get(entry.subject, entry.subject)
-        if subject is None:
+        edited = None if subject is None else edit(msgspec.structs.replace(entry, subject=subject))
+        if edited is None:
             continue
-        data = encode(msgspec.structs.replace(entry, sequence=len(lines), previous=previous, subject=subject))
+        data = encode(msgspec.structs.replace(edited, sequence=len(lines), previous=previous))
         previous = digest(data)
         lines.append(entry_line(data) + "\n")
     head = payload(LedgerHead, items["ledger.signed"])

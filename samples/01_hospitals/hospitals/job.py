@@ -102,7 +102,7 @@ def build_submission(
         seed: draws the held-out set, which is part of the submission.
         now_ms: time of issue; default now.
         rounds: how many; a short job is enough for a test.
-        hospitals: how many of the five are invited.
+        hospitals: how many of the five are invited; all but one of them are the quorum.
 
     Returns:
         An encoded `Bundle`, as `sojourn submit` sends it, and what stands in it.
@@ -113,7 +113,7 @@ def build_submission(
         name=f"hospitals-{seed}",
         purpose=PURPOSE,
         program=PROGRAM_FILE,
-        phases=phases(min(QUORUM, hospitals)),
+        phases=phases(hospitals - HOSPITALS + QUORUM),
         plan=plan,
         graphs=graphs,
         initial=initial_weights(),
