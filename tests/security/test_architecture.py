@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,15 @@ def sources() -> Iterator[tuple[str, str]]:
             yield path.relative_to(HOME).as_posix(), path.read_text(encoding="utf-8")
 
 
+@cache
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def imports(text: str) -> set[str]:
     """Top-level names of the modules that a source imports, wherever it does."""
     found = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.Import):
             found |= {name.name.partition(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -62,7 +68,7 @@ def imports(text: str) -> set[str]:
 
 def names(text: str) -> set[str]:
     """Every name and attribute that a source mentions."""
-    nodes = list(ast.walk(ast.parse(text)))
+    nodes = list(ast.walk(parsed(text)))
     mentioned = {node.id for node in nodes if isinstance(node, ast.Name)}
     return mentioned | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
@@ -92,7 +98,7 @@ def attributes(text: str, module: str) -> set[str]:
     """The attributes that a source reads of a module."""
     return {
         node.attr
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(parsed(text))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module
     }
 

@@ -146,13 +146,13 @@ async def test_a_stream_of_one_patient_is_told_by_its_update(trial: Trial, canar
 # The detector itself
 
 
-def noise(seed: int, size: int = 20_000) -> bytes:
+def noise(seed: int, size: int = 10_000) -> bytes:
     return np.random.default_rng(seed).bytes(size)
 
 
 def test_the_detector_is_silent_on_noise_and_on_other_rows(canaries: Canaries) -> None:
     other = Canaries(3, SEED + 1)
-    messages = [Message(str(seed), noise(seed)) for seed in range(5)]
+    messages = [Message(str(seed), noise(seed)) for seed in range(4)]
     messages.append(
         Message("other rows", other.rows.tobytes() + other.x.tobytes() + repr(other.rows.tolist()).encode())
     )
