@@ -26,8 +26,8 @@ from sojourn.agent.runs import RunBench, begin_of, run_order
 from sojourn.agent.shelf import JournalShelf
 from sojourn.contracts import BodyRef
 from sojourn.crypto import Identity
-from sojourn.errors import ReleaseConflict, SojournError, StateInUse, StoreError
-from sojourn.limits import MIB
+from sojourn.errors import BudgetExhausted, ReleaseConflict, SojournError, StateInUse, StoreError
+from sojourn.limits import MAX_RUN_RESTARTS, MIB
 from sojourn.privacy import Admission
 from sojourn.streams import write_atomic
 
@@ -114,6 +114,7 @@ class WorkDesk:
         try:
             try:
                 prepared, admission = self.prepare(opened)
+                self._check_restarts(opened)
                 journal = self._take_journal(begin_of(opened, prepared))
                 ending = run_order(
                     self._bench, opened, prepared, admission, journal, stop, self._tell(opened), self._restarted(opened)
@@ -133,6 +134,13 @@ class WorkDesk:
     def refuse(self, opened: OpenedOrder, problem: SojournError) -> ReadyAnswer | None:
         """The answer to an accepted order that cannot be started: its code is public, its text is the owner's."""
         return self._answer(opened, Finished("refused", problem.code, 0, str(problem)))
+
+    def _check_restarts(self, opened: OpenedOrder) -> None:
+        row = self._database.order(opened.order.digest)
+        if row is not None and row.restarts >= MAX_RUN_RESTARTS:
+            raise BudgetExhausted(
+                f"restarted {row.restarts} times without an end; what stops it each time is in the log"
+            )
 
     def _take_journal(self, begin: Begin) -> Journal:
         return self._journals.take(begin, {row.digest for row in self._database.held()})
