@@ -74,7 +74,7 @@ class Federation:
         folder, url = self.folder(name), f"wss://127.0.0.1:{self._registrar_port}"
         registrar = self.trust / REGISTRAR
         token = call("sojourn", "registrar", "token", "--state", registrar, "--name", name, "--url", url).strip()
-        call("sojourn-agent", "enrol", "--state", folder, "--token", token)
+        call("sojourn-agent", "enrol", "--state", folder, env={"SOJOURN_TOKEN": token})  # not for `ps` to show
         for stream, columns in streams.items():
             table = self.work / f"{name}.{stream}.npz"
             arrays: dict[str, Any] = dict(columns)
