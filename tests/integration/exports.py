@@ -37,7 +37,7 @@ def flipped(data: bytes, position: int) -> bytes:
     return data[:position] + bytes([data[position] ^ (1 << position % 8)]) + data[position + 1 :]
 
 
-def positions(length: int, spread: int = 20) -> list[int]:
+def positions(length: int, spread: int = 8) -> list[int]:
     """First, last, and `spread` between them."""
     return sorted({0, length - 1, *(length * k // (spread + 1) for k in range(1, spread + 1))})
 

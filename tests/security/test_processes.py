@@ -313,9 +313,16 @@ def listens(child: Child, port: int) -> None:
 def journal_grows(folder: Path) -> None:
     """Wait until the agent is well inside a run."""
     end = time.monotonic() + PATIENCE_S
-    while sum(path.stat().st_size for path in (folder / "runs").rglob("*") if path.is_file()) < 20_000:
+    while sum(map(_size, (folder / "runs").rglob("*"))) < 20_000:
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:  # a draft that was renamed since it was listed
+        return 0
 
 
 def interrupted(*_: object, **__: object) -> None:
