@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
+WORKERS ?= auto
 CHAOS ?=
 OUTPUT ?= demo-output
 PROGRAMS ?= 20000
@@ -37,8 +38,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/pyvenv.cfg
 demo: $(VENV)/.demo ## Train over five hospitals; CHAOS=1 kills machines on the way, SEED=n draws other splits
 	@$(BIN)/python samples/01_hospitals/demo.py --seed $(SEED) --output $(OUTPUT) $(if $(filter-out 0,$(CHAOS)),--chaos)
 
-test: $(VENV)/.dev ## Run the tests, with coverage by package
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+test: $(VENV)/.dev ## Run the tests on all cores, with coverage by package; ARGS="tests/vm" for a part, WORKERS=0 for one process
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 fuzz-programs: $(VENV)/.dev ## Compare PROGRAMS=20000 random programs with CPython, stops included (about 10 minutes)
 	@SOJOURN_FUZZ_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest -q tests/programs/test_random_programs.py

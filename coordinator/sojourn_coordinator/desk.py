@@ -4,8 +4,8 @@ Rules:
 
 * `PhaseLedger` decides; this module commits what it decided and only then tells it. Works on one agent's answer never
   overlap; every work, once begun, ends even if the connection that brought it does not.
-* Bytes are synced, then one transaction writes the answer's row, the order's state, ledger, event and remaining time;
-  then the update is folded from the log; then the agent is told.
+* Bytes are synced (`Database`), then one transaction writes the answer's row, the order's state, ledger, event and
+  remaining time; then the update is folded from the log; then the agent is told.
 * At the deadline no further answer is taken, those being committed are waited for, and then the phase settles.
 * Remaining time is stored each second while the phase is served, and with every answer.
 """
@@ -25,7 +25,7 @@ from sojourn.errors import UsageError
 from sojourn.wire import Closed as ClosedVerdict
 from sojourn.wire import Committed, Rejected, Verdict
 from sojourn_policies import FoldResult
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from sojourn_coordinator.feed import append_event
 from sojourn_coordinator.folding import PhaseFold
@@ -40,6 +40,11 @@ from sojourn_coordinator.store.schema import answers, orders, phases
 __all__ = ["CheckedAnswer", "HeldOrder", "PhaseDesk", "PhaseFacts"]
 
 _TICK_S: Final = 1.0
+
+# Statements on the path of every answer are built once: building one costs more than running it.
+_SET_STATE: Final = update(orders).where(orders.c.digest == bindparam("of")).values(state=bindparam("to"))
+_SET_TIME: Final = update(phases).where(phases.c.id == bindparam("of")).values(remaining_ms=bindparam("to"))
+_COUNTED: Final = select(func.count()).where(answers.c.phase == bindparam("of"), answers.c.outcome == "done")
 
 T = TypeVar("T")
 
@@ -184,27 +189,27 @@ class PhaseDesk:
 
     async def _commit(self, agent: bytes, name: str, checked: CheckedAnswer) -> None:
         house, facts, done = self._house, self.facts, checked.answer.outcome == "done"
-        await house.objects.sync()
         now = house.now()
-        counted = len(self.ledger.counted) + done
-        event = {"round": facts.round, "agent": name, "outcome": checked.answer.outcome}
+        event = {
+            "round": facts.round, "agent": name, "outcome": checked.answer.outcome, "code": checked.answer.code,
+        }  # fmt: skip
 
         def work(connection: Connection) -> None:
             connection.execute(
-                answers.insert().values(
-                    order=checked.answer.order, phase=facts.id, agent=agent, digest=checked.digest,
-                    signed=checked.signed, outcome=checked.answer.outcome, weight=checked.weight,
-                    length=checked.length, extents=pack_extents(checked.positions),
-                )
+                answers.insert(),
+                {
+                    "order": checked.answer.order, "phase": facts.id, "agent": agent, "digest": checked.digest,
+                    "signed": checked.signed, "outcome": checked.answer.outcome, "weight": checked.weight,
+                    "length": checked.length, "extents": pack_extents(checked.positions),
+                },
             )  # fmt: skip
-            state = "done" if done else "failed"
-            connection.execute(update(orders).where(orders.c.digest == checked.answer.order).values(state=state))
+            connection.execute(_SET_STATE, {"of": checked.answer.order, "to": "done" if done else "failed"})
             self._store_time(connection)
             detail = {"round": facts.round, "outcome": checked.answer.outcome, "code": checked.answer.code}
             append_entry(connection, facts.job, now, "answered", agent=agent, subject=checked.digest, detail=detail)
-            append_event(
-                connection, facts.job, "answered", event | {"count": counted, "of": len(self.ledger.participants)}
-            )
+            counted = connection.execute(_COUNTED, {"of": facts.id}).scalar_one()
+            count = {"count": counted, "of": len(self.ledger.participants)}
+            append_event(connection, facts.job, "answered", event | count)
 
         await house.database.write(work)
         self.answers[agent] = checked
@@ -229,7 +234,7 @@ class PhaseDesk:
         detail: dict[str, Scalar] = {"round": facts.round, "code": code}
 
         def work(connection: Connection) -> None:
-            connection.execute(update(orders).where(orders.c.digest == order).values(state="declined"))
+            connection.execute(_SET_STATE, {"of": order, "to": "declined"})
             append_entry(connection, facts.job, now, "declined", agent=agent, subject=order, detail=detail)
             append_event(connection, facts.job, "declined", detail | {"agent": name})
 
@@ -266,8 +271,7 @@ class PhaseDesk:
         return self.ledger.outcome
 
     def _store_time(self, connection: Connection) -> None:
-        row = update(phases).where(phases.c.id == self.facts.id)
-        connection.execute(row.values(remaining_ms=self.ledger.remaining_ms))
+        connection.execute(_SET_TIME, {"of": self.facts.id, "to": self.ledger.remaining_ms})
 
     # Fold
 

@@ -21,7 +21,7 @@ from sojourn.contracts import SUITE_1, Closure
 from sojourn.errors import Expired, StoreError, UsageError
 from sojourn.labels import PUBLIC
 from sojourn.vm import Effect, Handle, Value
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from sojourn_coordinator.batch import Batch
 from sojourn_coordinator.desk import PhaseDesk, PhaseFacts
@@ -33,6 +33,7 @@ from sojourn_coordinator.ledger import append_entry
 from sojourn_coordinator.models import ModelShelf
 from sojourn_coordinator.opening import PhaseOpener
 from sojourn_coordinator.publishing import Publisher
+from sojourn_coordinator.reports import REPORT, phase_report
 from sojourn_coordinator.rounds import Closed, Missed, Outcome, Waiting
 from sojourn_coordinator.store import join_keys, split_keys
 from sojourn_coordinator.store.schema import cohorts, operations, phases
@@ -40,6 +41,15 @@ from sojourn_coordinator.store.schema import cohorts, operations, phases
 __all__ = ["EffectFailed", "RoundEffects"]
 
 _MAX_NOTE: Final = 1000  # characters of one log.note
+
+_RESULT: Final = select(operations).where(
+    operations.c.run == bindparam("of"), operations.c.operation == bindparam("at")
+)
+_CLOSE: Final = (
+    update(phases)
+    .where(phases.c.id == bindparam("of"), phases.c.state == "open")
+    .values(state=bindparam("to"), remaining_ms=0, closure=bindparam("document"))
+)
 
 
 class EffectFailed(Exception):
@@ -85,6 +95,7 @@ class RoundEffects:
         self._opener = PhaseOpener(house, fleet, context, shelf)
         self._cohorts: dict[bytes, tuple[int, tuple[bytes, ...]]] = {}
         self._desks: dict[bytes, PhaseDesk] = {}
+        self._resuming = True  # until the first effect is performed: only that one can have been begun before
         self.publisher = Publisher(house, context, shelf, batch, self._desk)
 
     async def perform(self, effect: Effect) -> Value:
@@ -95,25 +106,30 @@ class RoundEffects:
         """
         args, operation = effect.args, effect.occurrence.operation
         try:
-            match effect.name:
-                case "fleet.invite":
-                    return await self._invite(operation, _number(args["round"], "round"))
-                case "fleet.ask":
-                    return await self._ask(operation, args)
-                case "updates.aggregate":
-                    return await self._aggregate(operation, args)
-                case "model.publish":
-                    model = _handle(args["model"], "model")
-                    root = await self.publisher.publish(operation, model, _number(args["round"], "round"))
-                    self._record(operation, "model.publish", root, {"round": args["round"]})
-                    return Handle("model", root, PUBLIC)
-                case "log.note":
-                    return self._note(operation, args["text"])
+            return await self._perform(effect.name, operation, args)
         except UsageError as problem:
             raise EffectFailed("ValueError", str(problem)) from problem
         except Expired as problem:
             raise EffectFailed("RuntimeError", str(problem)) from problem
-        raise EffectFailed("RuntimeError", f"{effect.name} is not an effect of a coordinator")
+        finally:
+            self._resuming = False
+
+    async def _perform(self, name: str, operation: int, args: Mapping[str, Value]) -> Value:
+        match name:
+            case "fleet.invite":
+                return await self._invite(operation, _number(args["round"], "round"))
+            case "fleet.ask":
+                return await self._ask(operation, args)
+            case "updates.aggregate":
+                return await self._aggregate(operation, args)
+            case "model.publish":
+                round_ = _number(args["round"], "round")
+                root = await self.publisher.publish(operation, _handle(args["model"], "model"), round_)
+                self._record(operation, name, root, {"round": round_})
+                return Handle("model", root, PUBLIC)
+            case "log.note":
+                return self._note(operation, args["text"])
+        raise EffectFailed("RuntimeError", f"{name} is not an effect of a coordinator")
 
     # fleet.invite
 
@@ -130,9 +146,8 @@ class RoundEffects:
 
         def work(connection: Connection) -> None:
             members = join_keys(participants)
-            connection.execute(
-                cohorts.insert().values(id=identity, job=self._context.id, round=round_, participants=members)
-            )
+            row = {"id": identity, "job": self._context.id, "round": round_, "participants": members}
+            connection.execute(cohorts.insert(), row)
 
         self._batch.add(work)
         self._record(operation, "fleet.invite", identity, {"round": round_})
@@ -156,7 +171,7 @@ class RoundEffects:
 
     async def _ask(self, operation: int, args: Mapping[str, Value]) -> Value:
         identity = self._identity("answers", operation)
-        desk = self._desks.get(identity) or await self._opener.reopen(identity)
+        desk = await self._opener.reopen(identity) if self._resuming else None
         if desk is None:
             desk = await self._open(identity, operation, args)
             await self._flush()
@@ -178,14 +193,14 @@ class RoundEffects:
         extra = sorted(set(args) - {"cohort", "phase", "weights"})
         if extra:
             raise EffectFailed("TypeError", f"fleet.ask() takes weights; put {extra[0]!r} into the job's args instead")
-        if "weights" not in args:
+        if "weights" not in args and self._context.plan.state:
             raise EffectFailed("TypeError", "fleet.ask() lacks 'weights'")
         phase = self._context.phases.get(args["phase"]) if isinstance(args["phase"], str) else None
         if phase is None:
             names = ", ".join(repr(name) for name in self._context.phases)
             raise EffectFailed("ValueError", f"the job has no phase {args['phase']!r}; it has {names}")
         round_, participants = await self._cohort(_handle(args["cohort"], "cohort"))
-        weights = _handle(args["weights"], "model")
+        weights = _handle(args["weights"], "model") if "weights" in args else self._context.job.initial
         now = self._house.now()
         facts = PhaseFacts(identity, self._context.id, operation, round_, phase, weights, now)
         return await self._opener.open(facts, participants, self._batch)
@@ -200,19 +215,25 @@ class RoundEffects:
         else:
             name, state, detail["answers"] = "missed", "missed", len(desk.ledger.counted)
         now, job = self._house.now(), self._context.id
+        report: dict[str, Any] = {}
+        if isinstance(outcome, Closed) and desk.update is None:
+            report = {REPORT: phase_report(desk, now, self._name_of)}
 
         def work(connection: Connection) -> None:
-            row = update(phases).where(phases.c.id == facts.id, phases.c.state == "open")
-            changed = connection.execute(row.values(state=state, remaining_ms=0, closure=closure or None))
+            changed = connection.execute(_CLOSE, {"of": facts.id, "to": state, "document": closure or None})
             if changed.rowcount:
                 subject = digest(closure) if closure else facts.id
                 append_entry(connection, job, now, name, subject=subject, detail=detail)
-                append_event(connection, job, name, detail)
+                append_event(connection, job, name, {**detail, **report})
 
         self._batch.add(work, lambda: self._close(desk))
-        self._record(operation, "fleet.ask", facts.id, {"state": state})
+        self._record(operation, "fleet.ask", facts.id, {"state": state, **report})
         if desk.ledger.awaited or isinstance(outcome, Missed):
             await self._flush()
+
+    def _name_of(self, key: bytes) -> str:
+        agent = self._fleet.agents.get(key)
+        return key.hex()[:16] if agent is None else agent.entry.name
 
     def _sign_closure(self, desk: PhaseDesk, outcome: Closed) -> bytes:
         facts = desk.facts
@@ -282,11 +303,10 @@ class RoundEffects:
         same = (effect, subject)
 
         def work(connection: Connection) -> None:
-            query = select(operations).where(operations.c.run == run, operations.c.operation == operation)
-            row = (connection.execute(query)).first()
+            row = connection.execute(_RESULT, {"of": run, "at": operation}).first()
             if row is None:
                 values = {"run": run, "operation": operation, "effect": effect, "subject": subject, "detail": text}
-                connection.execute(operations.insert().values(values))
+                connection.execute(operations.insert(), values)
             elif (row.effect, row.subject) != same:
                 raise StoreError(f"operation {operation} of run {run.hex()[:16]} already has another result")
 

@@ -4,6 +4,7 @@ Rules:
 
 * Items are stored, not compressed, with a fixed date, in a fixed order: the same state gives the same bytes.
 * It is written piece by piece; memory is that of one item.
+* Its roster is the one under which the job was submitted: keys that are revoked or replaced later do not unmake it.
 * It holds nothing sealed and no key: whoever has the root key can verify it, and recompute every model, without us.
 """
 
@@ -32,7 +33,7 @@ from sojourn_coordinator.store.schema import agents, answers, evaluations, items
 __all__ = ["export_job"]
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
-_DOCUMENTS: Final = {"job": "job.signed", "program": "program.signed", "rounds": "rounds.signed", "plan": "plan.signed"}
+_DOCUMENTS: Final = {name: f"{name}.signed" for name in ("roster", "job", "program", "rounds", "plan")}
 _STREAMS: Final = {"initial": "models/initial.stream", "heldout": "heldout.stream"}
 
 
@@ -137,8 +138,7 @@ class _Listing:
 
     def items(self) -> list[_Item]:
         rows = self._rows
-        listed = [_constant("roster.signed", self._house.trusted.roster_bytes)]
-        listed += [_constant(f"agents/{key.hex()}.entry", entry) for key, entry in sorted(rows.agents.items())]
+        listed = [_constant(f"agents/{key.hex()}.entry", entry) for key, entry in sorted(rows.agents.items())]
         listed += [self._stored(_DOCUMENTS.get(name) or _STREAMS.get(name) or name, name) for name in rows.items]
         for each in rows.rounds:
             listed += self._round(each)

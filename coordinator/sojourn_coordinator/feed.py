@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from sojourn_coordinator.store.database import Database
 from sojourn_coordinator.store.schema import events
@@ -20,6 +20,13 @@ from sojourn_coordinator.store.schema import events
 __all__ = ["Event", "Feed", "append_event"]
 
 _PAGE: Final = 500
+_NEWEST: Final = select(func.max(events.c.sequence)).where(events.c.job == bindparam("of"))
+_AFTER: Final = (
+    select(events)
+    .where(events.c.job == bindparam("of"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(_PAGE)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,10 @@ class Event:
 
 def append_event(connection: Connection, job: bytes, name: str, data: Mapping[str, Any], *, last: bool = False) -> None:
     """Append one event, inside the caller's transaction. Call `Feed.wake` after the commit."""
-    newest = select(func.max(events.c.sequence)).where(events.c.job == job)
-    sequence = ((connection.execute(newest)).scalar() or 0) + 1
+    sequence = (connection.execute(_NEWEST, {"of": job}).scalar() or 0) + 1
     text = json.dumps(data, sort_keys=True, allow_nan=False)
-    connection.execute(events.insert().values(job=job, sequence=sequence, name=name, data=text, last=last))
+    row = {"job": job, "sequence": sequence, "name": name, "data": text, "last": last}
+    connection.execute(events.insert(), row)
 
 
 class Feed:
@@ -82,10 +89,8 @@ class Feed:
                 self._bells.pop(job, None)
 
     async def _page(self, job: bytes, after: int) -> list[Event]:
-        query = select(events).where(events.c.job == job, events.c.sequence > after)
-
         def work(connection: Connection) -> list[Event]:
-            rows = connection.execute(query.order_by(events.c.sequence).limit(_PAGE))
+            rows = connection.execute(_AFTER, {"of": job, "after": after})
             return [Event(row.sequence, row.name, row.data, row.last) for row in rows]
 
         return await self._database.read(work)

@@ -16,7 +16,7 @@ from sojourn_coordinator.bodies import BodyDesk
 from sojourn_coordinator.desk import HeldOrder, PhaseDesk
 from sojourn_coordinator.house import House
 from sojourn_coordinator.rounds import Cohort, Waiting, choose_cohort
-from sojourn_coordinator.store.schema import agents
+from sojourn_coordinator.store.schema import agents, jobs, phases
 
 FIRST_SEQUENCE: Final = 1
 
@@ -59,16 +59,23 @@ class Fleet:
         self._orders: dict[bytes, PhaseDesk] = {}
         self._changed = asyncio.Condition()
         self._links: Links | None = None
+        self._awaited: dict[bytes, bytes] = {}  # phases that an earlier life left open, with their jobs
+        self._ready = asyncio.Event()
         self.bodies = BodyDesk()
 
     async def load(self) -> None:
-        """Read the agents that connected in earlier lives. One that is no longer trusted is left out."""
+        """Read what earlier lives left: agents, without those that are no longer trusted, and open phases."""
+        query = select(phases.c.id, phases.c.job).join(jobs, jobs.c.id == phases.c.job)
+        left_open = query.where(jobs.c.state == "running", phases.c.state == "open")
 
-        def work(connection: Connection) -> list[tuple[bytes, int]]:
+        def work(connection: Connection) -> tuple[list[tuple[bytes, int]], dict[bytes, bytes]]:
             rows = connection.execute(select(agents.c.entry, agents.c.next_sequence))
-            return [(row.entry, row.next_sequence) for row in rows]
+            known = [(row.entry, row.next_sequence) for row in rows]
+            return known, {row.id: row.job for row in connection.execute(left_open)}
 
-        for signed, sequence in await self._house.database.read(work):
+        known, self._awaited = await self._house.database.read(work)
+        self._settle()
+        for signed, sequence in known:
             try:
                 entry = self._house.trusted.verify_agent(signed, self._house.now())
             except PeerError:
@@ -115,6 +122,22 @@ class Fleet:
 
     # Orders of open phases
 
+    async def ready(self) -> None:
+        """Return once every phase that an earlier life left open is served again.
+
+        Until then nobody may be told that an order is unknown or over.
+        """
+        await self._ready.wait()
+
+    def give_up(self, job: bytes) -> None:
+        """The job will not serve its phases again."""
+        self._awaited = {phase: of for phase, of in self._awaited.items() if of != job}
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._awaited:
+            self._ready.set()
+
     def desk_of(self, order: bytes) -> PhaseDesk | None:
         """The open phase that this order belongs to."""
         return self._orders.get(order)
@@ -127,6 +150,8 @@ class Fleet:
 
     def open(self, desk: PhaseDesk) -> None:
         """Serve a phase whose opening is committed: its bodies may be fetched, its orders go out."""
+        self._awaited.pop(desk.facts.id, None)
+        self._settle()
         for agent, order in desk.orders.items():
             self._orders[order.digest] = desk
             if agent in desk.ledger.awaited and self._links is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from sojourn.crypto import Identity, TrustedSet, load_trusted_set
 from sqlalchemy import Connection, select
@@ -20,7 +20,9 @@ from sojourn_coordinator.store.schema import meta
 
 __all__ = ["House", "wall_clock_ms"]
 
-_TIME = "time_ms"
+_TIME: Final = "time_ms"
+_INSERT: Final = insert(meta)
+_STAMP: Final = _INSERT.on_conflict_do_update(index_elements=["name"], set_={"value": _INSERT.excluded.value})
 
 
 def wall_clock_ms() -> int:
@@ -63,13 +65,17 @@ class House:
             LogCorrupt: the object log is damaged.
         """
         identity = Identity.load(state / "identity.key")
-        database = await Database.open(state / DATABASE_FILE)
+        objects = ObjectLog.open(state / OBJECTS_FOLDER)
         try:
-            floor = await database.read(_read_time)
-            trusted = load_trusted_set(state, floor_ms=floor)
-            objects = ObjectLog.open(state / OBJECTS_FOLDER)
+            database = await Database.open(state / DATABASE_FILE, objects.sync)
+        except BaseException:
+            objects.close()
+            raise
+        try:
+            trusted = load_trusted_set(state, floor_ms=await database.read(_read_time))
         except BaseException:
             await database.close()
+            objects.close()
             raise
         return cls(state, identity, trusted, database, objects, Feed(database), Evaluator(), fault)
 
@@ -87,8 +93,7 @@ class House:
     def stamp(self, connection: Connection) -> None:
         """Make the highest time seen durable, inside the caller's transaction."""
         now = self.trusted.now
-        statement = insert(meta).values(name=_TIME, value=now)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": now}))
+        connection.execute(_STAMP, {"name": _TIME, "value": now})
 
 
 def _read_time(connection: Connection) -> int:

@@ -37,6 +37,7 @@ __all__ = [
     "update_of",
 ]
 
+_OBJECT: Final = insert(objects).on_conflict_do_nothing()
 _DOCUMENTS: Final = ("job", "program", "rounds", "plan")
 
 
@@ -100,6 +101,7 @@ async def store_job(house: House, submission: VerifiedSubmission) -> bytes:
     """Store a checked submission, once. Returns the job's id."""
     job = submission.job
     contents: dict[str, bytes] = {
+        "roster": house.trusted.roster_bytes,  # by which the job was judged: its provenance is judged by it too
         "job": job.data,
         "program": submission.program.data,
         "rounds": submission.rounds.data,
@@ -111,7 +113,6 @@ async def store_job(house: House, submission: VerifiedSubmission) -> bytes:
         contents["heldout"] = submission.heldout
     bodies = {name: _append(house, data) for name, data in contents.items()}
     initial = house.objects.append_all(split_datoms(submission.initial))
-    await house.objects.sync()
     nonce, now = secrets.token_bytes(16), house.now()
 
     def work(connection: Connection) -> None:
@@ -153,8 +154,8 @@ def _append(house: House, data: bytes) -> StoredBody:
 
 def insert_object(connection: Connection, body: StoredBody) -> None:
     """Make a synced body known, inside the caller's transaction. The same bytes twice are one object."""
-    statement = insert(objects).values(id=body.id, length=body.length, extents=pack_extents(body.positions))
-    connection.execute(statement.on_conflict_do_nothing())
+    row = {"id": body.id, "length": body.length, "extents": pack_extents(body.positions)}
+    connection.execute(_OBJECT, row)
 
 
 async def read_item(house: House, job: bytes, name: str) -> bytes:
@@ -213,7 +214,6 @@ async def load_job(house: House, job: bytes) -> JobContext:
 async def keep_object(house: House, data: bytes) -> bytes:
     """Store bytes under their SHA-256, durably; returns that."""
     body = _append(house, data)
-    await house.objects.sync()
 
     def work(connection: Connection) -> None:
         insert_object(connection, body)

@@ -12,15 +12,24 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from sojourn.codec import digest, encode
 from sojourn.contracts import LedgerEntry, Scalar
 from sojourn.contracts.ledger import FIRST_PREVIOUS
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from sojourn_coordinator.store.schema import ledger
 
 __all__ = ["append_entry", "read_entries"]
+
+# Statements on the path of every answer are built once: building one costs more than running it.
+_NEWEST: Final = (
+    select(ledger.c.sequence, ledger.c.digest)
+    .where(ledger.c.job == bindparam("of"))
+    .order_by(ledger.c.sequence.desc())
+    .limit(1)
+)
 
 
 def append_entry(
@@ -34,12 +43,11 @@ def append_entry(
     detail: Mapping[str, Scalar] | None = None,
 ) -> LedgerEntry:
     """Append one entry to the job's chain, inside the caller's transaction."""
-    newest = select(ledger.c.sequence, ledger.c.digest).where(ledger.c.job == job)
-    last = (connection.execute(newest.order_by(ledger.c.sequence.desc()).limit(1))).first()
+    last = connection.execute(_NEWEST, {"of": job}).first()
     sequence, previous = (0, FIRST_PREVIOUS) if last is None else (last.sequence + 1, last.digest)
     entry = LedgerEntry(job, sequence, previous, time_ms, kind, agent, subject, dict(detail or {}))
     data = encode(entry)
-    connection.execute(ledger.insert().values(job=job, sequence=sequence, digest=digest(data), entry=data))
+    connection.execute(ledger.insert(), {"job": job, "sequence": sequence, "digest": digest(data), "entry": data})
     return entry
 
 

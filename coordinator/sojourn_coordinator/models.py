@@ -22,6 +22,7 @@ from sojourn_coordinator.store.schema import models
 
 __all__ = ["ModelShelf"]
 
+_MODEL: Final = insert(models).on_conflict_do_nothing()
 _KEPT: Final = 2  # models in memory: the base of a round and what was made of it
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -55,8 +56,7 @@ class ModelShelf:
 
     def commit(self, connection: Connection, root: bytes) -> None:
         """Name a model that was put, inside the caller's transaction. A round that changed nothing gives it again."""
-        statement = insert(models).values(job=self._job, root=root, extents=pack_extents(self._extents[root]))
-        connection.execute(statement.on_conflict_do_nothing())
+        connection.execute(_MODEL, {"job": self._job, "root": root, "extents": pack_extents(self._extents[root])})
 
     async def has(self, root: bytes) -> bool:
         """Whether there is such a model."""

@@ -28,6 +28,7 @@ from sojourn_coordinator.store.schema import agents, answers, orders, phases
 __all__ = ["PhaseOpener"]
 
 _BREATH: Final = 64  # orders sealed before others may run
+_SEQUENCE: Final = update(agents).where(agents.c.key == bindparam("of")).values(next_sequence=bindparam("to"))
 
 
 class PhaseOpener:
@@ -164,18 +165,19 @@ class PhaseOpener:
     ) -> Any:
         def work(connection: Connection) -> None:
             connection.execute(
-                phases.insert().values(
-                    id=facts.id, job=facts.job, operation=facts.operation, round=facts.round, name=facts.phase.name,
-                    participants=join_keys(ledger.participants), remaining_ms=ledger.remaining_ms, state="open",
-                    weights=facts.weights, bytes=moved, opened_ms=facts.opened_ms,
-                )
+                phases.insert(),
+                {
+                    "id": facts.id, "job": facts.job, "operation": facts.operation, "round": facts.round,
+                    "name": facts.phase.name, "participants": join_keys(ledger.participants),
+                    "remaining_ms": ledger.remaining_ms, "state": "open", "weights": facts.weights, "bytes": moved,
+                    "opened_ms": facts.opened_ms,
+                },
             )  # fmt: skip
             for body in bodies:
                 insert_object(connection, body.stored)
             if rows:
                 connection.execute(orders.insert(), rows)
-                statement = update(agents).where(agents.c.key == bindparam("k")).values(next_sequence=bindparam("s"))
-                connection.execute(statement, [{"k": key, "s": value} for key, value in sequences.items()])
+                connection.execute(_SEQUENCE, [{"of": key, "to": value} for key, value in sequences.items()])
             count = len(ledger.participants)
             detail: dict[str, Scalar] = {"round": facts.round, "phase": facts.phase.name, "participants": count}
             append_entry(connection, facts.job, facts.opened_ms, "opened", subject=facts.id, detail=detail)

@@ -23,7 +23,7 @@ from sojourn_coordinator.house import House
 from sojourn_coordinator.jobs import JobContext
 from sojourn_coordinator.ledger import append_entry
 from sojourn_coordinator.models import ModelShelf
-from sojourn_coordinator.rounds import summarise
+from sojourn_coordinator.reports import phase_summary
 from sojourn_coordinator.store.schema import operations, publications
 
 __all__ = ["Published", "Publisher"]
@@ -120,7 +120,7 @@ class Publisher:
         closure, summary = b"", {"round": round_, "participants": 0, "invited": 0, "bytes": 0, "seconds": 0.0}
         if origin is not None:
             desk = await self._desk_of(origin.phase)
-            closure, summary = digest(desk.closure), _summary(desk, round_, now)
+            closure, summary = digest(desk.closure), phase_summary(desk, round_, now)
         publication = Publication(
             suite=SUITE_1,
             job=job,
@@ -148,10 +148,11 @@ class Publisher:
 
         def work(connection: Connection) -> None:
             connection.execute(
-                publications.insert().values(
-                    job=job, operation=published.operation, round=published.round, phase=phase,
-                    model=published.model, signed=signed, summary=text,
-                )
+                publications.insert(),
+                {
+                    "job": job, "operation": published.operation, "round": published.round, "phase": phase,
+                    "model": published.model, "signed": signed, "summary": text,
+                },
             )  # fmt: skip
             detail: dict[str, Scalar] = {"round": published.round, "model": published.model.hex()}
             append_entry(connection, job, now, "published", subject=digest(signed), detail=detail)
@@ -177,18 +178,3 @@ class Publisher:
         return _Origin(
             bytes.fromhex(detail["phase"]), bytes.fromhex(detail["base"]), detail["weight"], detail["policy"]
         )
-
-
-def _summary(desk: PhaseDesk, round_: int, now: int) -> dict[str, Any]:
-    """The round's row of the table. Released scalars stand under their names, and two of them under fixed ones."""
-    released = summarise(desk.contributions())
-    return {
-        "round": round_,
-        "participants": len(desk.ledger.counted),
-        "invited": len(desk.ledger.participants),
-        "bytes": desk.moved,
-        "seconds": max(0, now - desk.facts.opened_ms) / 1000,
-        "patients": released.get("patients"),
-        "train_loss": released.get("loss"),
-        "released": released,
-    }

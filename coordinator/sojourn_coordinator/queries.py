@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, select
 
 from sojourn_coordinator.house import House
 from sojourn_coordinator.models import ModelShelf
+from sojourn_coordinator.reports import read_reports
 from sojourn_coordinator.store import Database
-from sojourn_coordinator.store.schema import agents, evaluations, jobs, publications
+from sojourn_coordinator.store.schema import agents, evaluations, jobs, phases, publications
 
 __all__ = ["UnknownObject", "agents_view", "job_view", "jobs_view", "known_job", "model_view", "parse_id"]
 
@@ -40,17 +41,19 @@ def parse_id(text: str) -> bytes:
 
 
 async def jobs_view(database: Database) -> list[dict[str, Any]]:
-    """All jobs, oldest first: id, name, state, error, and how many rounds of how many are published."""
+    """All jobs, oldest first: id, name, state, error, and how many rounds of how many are through."""
     published = select(func.count()).where(publications.c.job == jobs.c.id).scalar_subquery()
+    closed = select(func.count()).where(phases.c.job == jobs.c.id, phases.c.state == "closed").scalar_subquery()
+    query = select(jobs, published.label("published"), closed.label("closed")).order_by(jobs.c.number)
 
     def work(connection: Connection) -> list[Any]:
-        return list(connection.execute(select(jobs, published.label("published")).order_by(jobs.c.number)))
+        return list(connection.execute(query))
 
-    return [_head(row, row.published) for row in await database.read(work)]
+    return [_head(row, row.published, row.closed) for row in await database.read(work)]
 
 
 async def job_view(database: Database, job: bytes) -> dict[str, Any]:
-    """One job: state, error, current model, and its table by round.
+    """One job: state, error, current model, and its table: a row for each published model and each report.
 
     Raises:
         UnknownObject: there is no such job.
@@ -58,17 +61,18 @@ async def job_view(database: Database, job: bytes) -> dict[str, Any]:
     same = (evaluations.c.job == publications.c.job) & (evaluations.c.operation == publications.c.operation)
     query = select(publications, evaluations.c.loss, evaluations.c.auc).join(evaluations, same, isouter=True)
 
-    def work(connection: Connection) -> tuple[Any, list[Any]]:
+    def work(connection: Connection) -> tuple[Any, list[Any], list[tuple[int, dict[str, Any]]]]:
         row = (connection.execute(select(jobs).where(jobs.c.id == job))).first()
         found = connection.execute(query.where(publications.c.job == job).order_by(publications.c.operation))
-        return row, list(found)
+        return row, list(found), [] if row is None else read_reports(connection, row.run)
 
-    row, rows = await database.read(work)
+    row, rows, reports = await database.read(work)
     if row is None:
         raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
-    table = [{**json.loads(item.summary), "loss": item.loss, "auc": item.auc} for item in rows]
+    table = [(item.operation, {**json.loads(item.summary), "loss": item.loss, "auc": item.auc}) for item in rows]
+    ordered = [line for _, line in sorted([*table, *reports], key=lambda pair: pair[0])]
     model = rows[-1].model if rows else row.initial
-    return {**_head(row, len(rows)), "table": table, "model": model.hex()}
+    return {**_head(row, len(rows), len(reports)), "table": ordered, "model": model.hex()}
 
 
 async def model_view(house: House, job: bytes, round_: int | None) -> tuple[bytes, bytes]:
@@ -111,14 +115,16 @@ async def agents_view(database: Database, connected: Container[bytes]) -> list[d
     ]
 
 
-def _head(row: Any, published: int) -> dict[str, Any]:
+def _head(row: Any, published: int, closed: int) -> dict[str, Any]:
+    """A job that does not say how many rounds it means to run may publish no model: then its phases are counted."""
+    through = published if row.rounds is not None else published or closed
     error = {"code": row.error_code, "line": row.error_line} if row.error_code else None
     return {
         "id": row.id.hex(),
         "name": row.name,
         "state": row.state,
-        "round": published,
-        "rounds": published if row.rounds is None else row.rounds,
+        "round": through,
+        "rounds": through if row.rounds is None else row.rounds,
         "error": error,
         "submitted_ms": row.submitted_ms,
         "ended_ms": row.ended_ms,

@@ -16,7 +16,7 @@ from sojourn.errors import MachineError, SojournError, StoreError
 from sojourn.labels import PUBLIC
 from sojourn.limits import MIB
 from sojourn.vm import Done, Failed, Handle, Machine, Parked, RecordValue, Sliced
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from sojourn_coordinator.batch import Batch
 from sojourn_coordinator.effects import EffectFailed, RoundEffects
@@ -33,6 +33,7 @@ __all__ = ["ROUNDS_FUEL", "ROUNDS_MEMORY", "JobRunner"]
 
 ROUNDS_FUEL: Final = 10**9  # instructions of one rounds continuation
 ROUNDS_MEMORY: Final = 64 * MIB
+_SNAPSHOT: Final = update(jobs).where(jobs.c.id == bindparam("of")).values(snapshot=bindparam("to"))
 _SLICE: Final = 50_000  # instructions before other jobs may run
 
 _log = structlog.get_logger("sojourn.rounds")
@@ -121,17 +122,16 @@ class JobRunner:
         return Machine.start(context.rounds, context.job.rounds_entry, (job,), context.run, ROUNDS_FUEL, ROUNDS_MEMORY)
 
     async def _flush(self) -> None:
-        """Commit the batch and the snapshot in one transaction; the bytes that it names are synced first."""
+        """Commit the batch and the snapshot in one transaction; the database syncs the bytes that it names first."""
         if self._machine is None:
             raise MachineError("a batch of a machine that was not started")
         works, afterwards = self._batch.take()
         snapshot, job = self._machine.dump(), self._context.id
-        await self._house.objects.sync()
 
         def work(connection: Connection) -> None:
             for each in works:
                 each(connection)
-            connection.execute(update(jobs).where(jobs.c.id == job).values(snapshot=snapshot))
+            connection.execute(_SNAPSHOT, {"of": job, "to": snapshot})
             self._house.stamp(connection)
 
         await self._house.database.write(work)

@@ -130,6 +130,7 @@ class Coordinator:
 
     def _ended(self, job: bytes, task: asyncio.Task[None]) -> None:
         self._runners.pop(job, None)
+        self.fleet.give_up(job)
         problem = None if task.cancelled() else task.exception()
         if problem is not None and not self._broken.done():
             _log.error("job.stopped", job=job.hex(), exc_info=problem)
@@ -139,6 +140,7 @@ class Coordinator:
 
     async def on_hello(self, agent: Entry, hello: Hello) -> Greeting:
         """A verified agent connected: leases for what it holds, a newer roster if it needs one."""
+        await self.fleet.ready()
         await self.fleet.arrived(agent, hello.entry)
         leases = []
         for held in hello.held:

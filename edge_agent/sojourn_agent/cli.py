@@ -1,8 +1,6 @@
 """`sojourn-agent`: the daemon's command line.
 
-Rules: every command has help with an example; results go to standard output (`--json` where there is one), words to
-standard error; nothing heavy is imported before the command that needs it. Exit codes: 0 done, 1 an error, 2 wrong
-usage, configuration or policy, 130 interrupted.
+The rules of `sojourn.console` hold: exit codes, results on standard output, nothing heavy before the command needs it.
 """
 
 from __future__ import annotations
@@ -11,34 +9,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from sojourn_agent.console import AS_JSON, STATE, guarded, print_json, say
+from sojourn.console import AS_JSON, command_group, example, print_json, say
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    name="sojourn-agent",
-    help="Runs admitted programs where the data is, under its owner's policy.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+STATE = Annotated[Path, typer.Option("--state", envvar="SOJOURN_AGENT_STATE", help="The agent's state folder.")]
+
+app = command_group("sojourn-agent", "Runs admitted programs where the data is, under its owner's policy.")
 data = typer.Typer(help="The owner's private streams.", no_args_is_help=True)
 policy = typer.Typer(help="The owner's policy.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(policy, name="policy")
 
 
-@app.command(epilog="Example: sojourn-agent enrol --state hospital-1 --token sjt1.…")
-@guarded
+@app.command(epilog=example("sojourn-agent enrol --state hospital-1 --token sjt1.…"))
 def enrol(
     state: STATE,
     token: Annotated[str, typer.Option("--token", help="One-time token from the registrar.", envvar="SOJOURN_TOKEN")],
     as_json: AS_JSON = False,
 ) -> None:
     """Make keys in a state folder and have the registrar sign them. A token works once."""
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    from sojourn.agent.enrolment import enrol_folder  # noqa: PLC0415
+    from sojourn.agent.enrolment import enrol_folder
 
     entry = asyncio.run(enrol_folder(state, token))
     if as_json:
@@ -47,8 +40,7 @@ def enrol(
         say(f"enrolled as {entry.name} ({entry.key.hex()[:16]}…); keys are in {state}, nobody else has them")
 
 
-@data.command("import", epilog="Example: sojourn-agent data import --state hospital-1 --stream patients rows.npz")
-@guarded
+@data.command("import", epilog=example("sojourn-agent data import --state hospital-1 --stream patients rows.npz"))
 def import_data(
     state: STATE,
     stream: Annotated[str, typer.Option("--stream", help="Name of the stream; made if it does not exist.")],
@@ -56,9 +48,9 @@ def import_data(
     as_json: AS_JSON = False,
 ) -> None:
     """Append the rows of an .npz file to a private stream."""
-    from sojourn.agent.data import AgentStreams, fields_of, read_columns  # noqa: PLC0415
-    from sojourn.agent.folder import AgentPaths  # noqa: PLC0415
-    from sojourn.streams import StateFolder  # noqa: PLC0415
+    from sojourn.agent.data import AgentStreams, fields_of, read_columns
+    from sojourn.agent.folder import AgentPaths
+    from sojourn.streams import StateFolder
 
     columns = read_columns(file)
     with StateFolder.open(state, "agent") as folder:
@@ -75,12 +67,11 @@ def import_data(
         say(f"stream {stream} now has {rows} rows")
 
 
-@data.command("show", epilog="Example: sojourn-agent data show --state hospital-1")
-@guarded
+@data.command("show", epilog=example("sojourn-agent data show --state hospital-1"))
 def show_data(state: STATE, as_json: AS_JSON = False) -> None:
     """Show names, fields and sizes of the private streams; never a value."""
-    from sojourn.agent.data import read_streams  # noqa: PLC0415
-    from sojourn.agent.folder import AgentPaths  # noqa: PLC0415
+    from sojourn.agent.data import read_streams
+    from sojourn.agent.folder import AgentPaths
 
     found = read_streams(AgentPaths(state).streams)
     if as_json:
@@ -102,8 +93,7 @@ def show_data(state: STATE, as_json: AS_JSON = False) -> None:
         say(f"no streams yet; make one with: sojourn-agent data import --state {state} --stream NAME FILE.npz")
 
 
-@app.command(epilog="Example: sojourn-agent run --state hospital-1 --coordinator wss://127.0.0.1:7443")
-@guarded
+@app.command(epilog=example("sojourn-agent run --state hospital-1 --coordinator wss://127.0.0.1:7443"))
 def run(
     state: STATE,
     coordinator: Annotated[
@@ -116,33 +106,32 @@ def run(
         Path | None, typer.Option("--policy", help="The owner's policy; by default policy.toml in the state folder.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Threads of one graph.")] = 1,
+    as_json: AS_JSON = False,
 ) -> None:
     """Serve until stopped. Whatever runs goes on after a restart, where it was."""
-    from sojourn_agent.daemon import serve  # noqa: PLC0415
+    from sojourn_agent.daemon import serve
 
-    raise typer.Exit(serve(state, coordinator, policy_file, threads))
+    raise typer.Exit(serve(state, coordinator, policy_file, threads, as_json=as_json))
 
 
-@app.command(epilog="Example: sojourn-agent status --state hospital-1 --json")
-@guarded
+@app.command(epilog=example("sojourn-agent status --state hospital-1 --json"))
 def status(state: STATE, as_json: AS_JSON = False) -> None:
     """Show the agent's orders, and what restarts resumed and recomputed. Works beside a running agent."""
-    from sojourn.agent.status import read_status  # noqa: PLC0415
+    from sojourn.agent.status import read_status
 
     found = read_status(state)
     if as_json:
         print_json(found.as_json())
         return
-    from sojourn_agent.tables import status_table  # noqa: PLC0415
+    from sojourn_agent.tables import status_table
 
     status_table(found)
 
 
-@policy.command("check", epilog="Example: sojourn-agent policy check policy.toml")
-@guarded
+@policy.command("check", epilog=example("sojourn-agent policy check policy.toml"))
 def check_policy_file(file: Annotated[Path, typer.Argument(help="The policy file.")], as_json: AS_JSON = False) -> None:
     """Say in plain sentences what a policy admits, or what is wrong with it (exit code 2)."""
-    from sojourn.privacy import check_policy  # noqa: PLC0415
+    from sojourn.privacy import check_policy
 
     report = check_policy(file)
     if as_json:

@@ -17,15 +17,14 @@ from typing import Any, Final
 
 import structlog
 from sojourn.agent import Agent
-
-from sojourn_agent.console import EXIT_INTERRUPTED, tell
+from sojourn.console import EXIT_INTERRUPTED, print_json, tell
 
 __all__ = ["serve"]
 
 _SILENT: Final = 30.0  # seconds between two lines about the same trouble
 
 
-def serve(state: Path, coordinator: str, policy: Path | None, threads: int) -> int:
+def serve(state: Path, coordinator: str, policy: Path | None, threads: int, *, as_json: bool = False) -> int:
     """Run the agent until it is told to stop; returns the exit code.
 
     Raises:
@@ -35,6 +34,8 @@ def serve(state: Path, coordinator: str, policy: Path | None, threads: int) -> i
     structlog.configure(processors=[_Narrator(coordinator)], logger_factory=structlog.ReturnLoggerFactory())
     with Agent(state, coordinator, policy, threads=threads) as agent:
         tell(f"{agent.me.name} serves {coordinator} under the policy of {agent.policy.owner}; stop with Ctrl-C")
+        if as_json:
+            print_json({"name": agent.me.name, "key": agent.me.key.hex(), "coordinator": coordinator})
         code = _loop()(_until_signal(agent))
     tell("stopped; the state is intact")
     return code

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from sojourn.agent.status import AgentStatus
+from sojourn.console import say, show
 
 __all__ = ["status_table"]
 
@@ -13,17 +13,14 @@ _SHOWN = 20
 
 def status_table(status: AgentStatus) -> None:
     """Print an agent's status."""
-    console = Console(highlight=False)
     state = "running" if status.running else "not running"
-    console.print(f"{status.name or 'not enrolled'} {status.key[:16]} · {state}")
+    say(f"{status.name or 'not enrolled'} {status.key[:16]} · {state}")
     totals = status.totals
-    console.print(
-        f"restarts {totals.restarts}, effects resumed {totals.effects_resumed}, recomputed {totals.effects_recomputed}"
-    )
+    say(f"restarts {totals.restarts}, effects resumed {totals.effects_resumed}, recomputed {totals.effects_recomputed}")
     table = Table("order", "phase", "round", "state", "outcome", "code", "line", "effects", "resumed", "recomputed")
     for row in status.orders[:_SHOWN]:
         cells = (row.round, row.state, row.outcome, row.code, row.line or "", row.effects, row.resumed, row.recomputed)
         table.add_row(row.digest.hex()[:12], row.phase, *map(str, cells))
-    console.print(table)
+    show(table)
     if len(status.orders) > _SHOWN:
-        console.print(f"and {len(status.orders) - _SHOWN} older orders")
+        say(f"and {len(status.orders) - _SHOWN} older orders")

@@ -71,3 +71,6 @@ MAX_RELEASES: Final = 256  # of one answer
 
 # Journal of an agent's run: pure results are sealed once in this many pure effects (DESIGN.md section 4).
 SEAL_CADENCE_EFFECTS: Final = 8
+
+# Restarts of one run before its agent gives it up: what kills its host each time would kill it for ever.
+MAX_RUN_RESTARTS: Final = 64

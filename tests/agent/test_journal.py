@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sojourn.agent.journal import Journal, JournalShelf
+from sojourn.agent.journal import Journal
 from sojourn.agent.records import (
     Begin,
     BodyRefAt,
@@ -17,6 +17,7 @@ from sojourn.agent.records import (
     SealedObject,
     StreamRef,
 )
+from sojourn.agent.shelf import JournalShelf
 from sojourn.codec import HEADER_BYTES, Kind, decode, encode
 from sojourn.contracts import Occurrence
 from sojourn.errors import DecodeError, LogCorrupt, StoreError
@@ -204,6 +205,14 @@ def test_the_shelf_finds_the_journals_of_held_orders_and_uses_only_others(tmp_pa
     assert after.take(begins[2], held).recovered is not None
     assert after.take(begins[0], held).recovered is not None
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3, "the ended run's journal was used on"
+
+
+def test_a_log_that_is_no_journal_is_named(tmp_path):
+    log = LogStream.create(tmp_path / "run" / "journal-000001", LogSpec("journal"))
+    log.put(b"something else")
+    log.close()
+    with pytest.raises(StoreError, match="cannot be read"):
+        Journal(tmp_path / "run")
 
 
 def test_the_end_is_found(tmp_path):

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+from sojourn.agent import desk as desk_module
 from sojourn.agent.link import AgentLink
 from sojourn.agent.runtime import Agent
 from sojourn.codec import digest
@@ -235,6 +236,28 @@ async def test_a_held_order_is_listed_and_its_stored_answer_offered_again(
     assert ("hello", ((minted.digest, "answered"),)) in coordinator.told
     assert coordinator.answers[0][1] == stored, "signed and sealed once"
     assert coordinator.opened(agent_entry).answer.outcome == "done"
+
+
+async def test_a_large_body_waits_in_the_outbox(line, federation, folder, agent_entry, monkeypatch):
+    coordinator, gateway = line
+    monkeypatch.setattr(desk_module, "INLINE_BODY_BYTES", 0)
+    minted = coordinator.add(federation.mint(agent_entry))
+    with monkeypatch.context() as patch:
+        offered = asyncio.Event()
+        patch.setattr(AgentLink, "offer", lambda *_: offered.set())
+        async with serving(folder, gateway) as agent:
+            gateway.deliver(agent_entry.key, minted.digest, minted.envelope)
+            await asyncio.wait_for(offered.wait(), 10)
+            assert agent._database.order(minted.digest).sealed is None
+    (kept,) = (folder / "outbox").iterdir()
+    stored = kept.read_bytes()
+    async with serving(folder, gateway) as agent:
+        await coordinator.until(lambda: coordinator.answers)
+        assert coordinator.answers[0][2] == stored
+        assert coordinator.opened(agent_entry).answer.outcome == "done"
+        async with asyncio.timeout(5):
+            while kept.exists():
+                await asyncio.sleep(0.01)
 
 
 async def test_a_restarted_holder_gets_a_lease_before_it_offers(line, federation, folder, agent_entry):

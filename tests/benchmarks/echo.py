@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from typing import Final
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from sojourn.codec import digest, encode
-from sojourn.contracts import SUITE_1, Bundle, Graph, Job, Phase, Plan, Port, ReleaseSpec, StateTensor, UpdateSpec
-from sojourn.crypto import Identity, sign_document
-from sojourn.datoms import BlockKind, join_datoms, pack_list
-from sojourn.vm import compile_source
+from sojourn.client.drafts import policy_for
+from sojourn.client.submission import Submission, build_submission, phase, update
+from sojourn.contracts import SUITE_1, Graph, Plan, Port, StateTensor
+from sojourn.crypto import Identity
 
 __all__ = ["PURPOSE", "build", "policy"]
 
 PURPOSE: Final = "benchmark"
-SPEC: Final = UpdateSpec(clip=1e6, scale=2.0**-10, bound=2**30, max_weight=1)
+UPDATE: Final = update(clip=1e6, scale=2.0**-10, bound=2**30, max_weight=1)
 FUEL: Final = 100_000
 MEMORY: Final = 1 << 20
-HOUR_MS: Final = 3_600_000
 
 SOURCE: Final = """\
 from sojourn.program import continuation, fleet, gpu, model, private, release, updates
@@ -65,8 +61,8 @@ def _graph(elements: int) -> bytes:
     return data
 
 
-def build(author: Identity, agents: int, megabytes: float, rounds: int) -> tuple[bytes, str]:
-    """A signed submission, and the plan's digest in hexadecimal.
+def build(author: Identity, agents: int, megabytes: float, rounds: int) -> Submission:
+    """A signed submission.
 
     Args:
         author: who signs.
@@ -75,70 +71,30 @@ def build(author: Identity, agents: int, megabytes: float, rounds: int) -> tuple
         rounds: how many.
     """
     elements = round(megabytes * 1e6 / 4)
-    program, graph = compile_source(SOURCE, "echo.py"), _graph(elements)
     state = Port("state", "state", "", ())
     plan = Plan(
         suite=SUITE_1,
         name="echo",
         state=(StateTensor("w", "f32", (elements,), trained=True),),
-        graphs=(Graph("echo", digest(graph), inputs=(state,), outputs=(state,)),),
+        graphs=(Graph("echo", b"", inputs=(state,), outputs=(state,)),),
         constants={},
     )
-    initial, root = pack_list({"w": np.zeros(elements, np.float32)}, BlockKind.WEIGHT)
-    now = time.time_ns() // 1_000_000
-    job = Job(
-        suite=SUITE_1,
+    return build_submission(
+        author,
         name=f"echo-{agents}x{megabytes:g}",
         purpose=PURPOSE,
-        program=program.digest,
-        rounds=program.digest,
-        rounds_entry="rounds",
-        plan=digest(encode(plan)),
-        initial=root,
-        heldout=b"",
-        policy={"name": "fedavg"},
+        program=SOURCE,
+        phases=[phase("echo", entry="echo", quorum=agents, deadline_s=60, answer=[UPDATE])],
+        plan=plan,
+        graphs={"echo": _graph(elements)},
+        initial={"w": np.zeros(elements, np.float32)},
         args={"rounds": rounds, "fuel": FUEL, "memory": MEMORY},
-        phases=(Phase("echo", "collect", "echo", agents, 60_000, (ReleaseSpec("update", "update", 0, 0, SPEC),)),),
         participants=agents,
         fuel=10 * FUEL,
         memory=16 * MEMORY,
-        issued_ms=now,
-        expires_ms=now + HOUR_MS,
-        nonce=secrets.token_bytes(16),
     )
-    signed = sign_document(author, program)
-    items = {
-        "job": sign_document(author, job),
-        "program": signed,
-        "rounds": signed,
-        "plan": sign_document(author, plan),
-        "graph/echo": graph,
-        "initial": join_datoms(initial),
-        "heldout": b"",
-    }
-    return encode(Bundle(items)), job.plan.hex()
 
 
-def policy(author: str, plan: str, name: str) -> str:
+def policy(submission: Submission, name: str) -> str:
     """An owner's policy that admits the echo job and nothing else."""
-    return f"""\
-version = 1
-owner = "{name}"
-
-[[admit]]
-name = "benchmark"
-authors = ["{author}"]
-purposes = ["{PURPOSE}"]
-programs = "any"
-plans = ["sha256:{plan}"]
-streams = {{}}
-effects = ["gpu.run", "release.update"]
-max_fuel = {10 * FUEL}
-max_memory = {16 * MEMORY}
-
-[[admit.release]]
-kind = "update"
-claim = "trusted-plan"
-max_clip = {SPEC.clip}
-max_weight = {SPEC.max_weight}
-"""
+    return policy_for(submission, name)

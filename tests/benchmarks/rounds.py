@@ -11,13 +11,13 @@ the last line is one JSON object.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +29,8 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from echo import build, policy
-from sojourn.agent import enrol_folder
-from sojourn.client import Operator
-from sojourn.crypto import Identity
-from sojourn.registrar import RegistrarState, serve
-from sojourn.testing.fleet import Fleet, Process, call, free_ports
+from sojourn.testing.federation import COORDINATOR, REGISTRAR, Federation
+from sojourn.testing.fleet import Fleet, Process
 
 CASES: Final = ("2x0.1", "10x0.1", "25x0.1")
 PEER_S: Final = {"2x0.1": 6.5, "25x0.1": 34.0}  # Flower 1.42, one process per message, 2 cores
@@ -77,45 +74,23 @@ def idle_mb(process: Process) -> float:
     return sum(one.memory_full_info().pss for one in tree(process)) / MB
 
 
-async def enrol_all(trust: Path, folders: list[Path]) -> None:
-    """Enrol agents with one-time tokens over TLS, as their command does."""
-    with RegistrarState.open(trust / "registrar") as state:
-        async with await serve(state, "127.0.0.1", 0) as server:
-            for folder in folders:
-                token = state.mint_token(folder.name, url=f"wss://127.0.0.1:{server.port}")
-                await enrol_folder(folder, token)
-
-
 def measure(work: Path, agents: int, megabytes: float, rounds: int) -> dict[str, Any]:
     """One case: real processes, one job."""
-    trust, state = work / "trust", work / "coordinator"
-    call("sojourn", "trust", "init", trust)
-    call("sojourn-coordinator", "init", "--state", state, "--trust", trust)
-    author = Identity.load(trust / "author" / "identity.key")
-    submission, plan = build(author, agents, megabytes, rounds)
-    folders = [work / f"agent-{k:02d}" for k in range(agents)]
-    asyncio.run(enrol_all(trust, folders))
-    for folder in folders:
-        (folder / "policy.toml").write_text(policy(author.key.hex(), plan, folder.name), encoding="utf-8")
-    agent_port, operator_port = free_ports(2)
     with Fleet() as fleet:
-        listen = ["--agents", f"127.0.0.1:{agent_port}", "--operators", f"127.0.0.1:{operator_port}"]
-        coordinator = fleet.start(
-            "coordinator", ["sojourn-coordinator", "run", "--state", state, *listen], work / "coordinator.log"
-        )
-        fleet.wait_for_port("coordinator", operator_port)
-        url = f"wss://127.0.0.1:{agent_port}"
-        processes = [
-            fleet.start(f.name, ["sojourn-agent", "run", "--state", f, "--coordinator", url], work / f"{f.name}.log")
-            for f in folders
-        ]
-        token = (state / "operator.token").read_text(encoding="ascii").strip()
+        federation = Federation(work, fleet)
+        federation.found()
+        submission = build(federation.author, agents, megabytes, rounds)
+        names = [f"agent-{k:02d}" for k in range(agents)]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            list(pool.map(lambda name: federation.enrol(name, policy(submission, name), {}), names))
+        fleet.stop(REGISTRAR)
+        federation.start()
         published = []
-        with Operator(f"https://127.0.0.1:{operator_port}", token, trust / "ca.pem") as api:
+        with federation.operator() as api:
             while sum(agent["connected"] for agent in api.agents()) < agents:
                 fleet.check()
                 time.sleep(0.2)
-            job = api.submit(submission)
+            job = api.submit(submission.data)
             for event in api.follow(job):
                 if event.name == "published":
                     published.append(time.perf_counter())
@@ -123,6 +98,7 @@ def measure(work: Path, agents: int, megabytes: float, rounds: int) -> dict[str,
         assert found["state"] == "done", found
         seconds = [row["seconds"] for row in found["table"]][1:]
         apart = [later - before for before, later in pairwise(published)]
+        coordinator, *processes = (fleet.processes[name] for name in (COORDINATOR, *names))
         return {
             "seconds_per_round": round(statistics.median(apart), 4),
             "seconds_open_to_publish": round(statistics.median(seconds), 4),

@@ -392,11 +392,12 @@ class World:
         try:
             yield
         finally:
+            broken = [task.exception() for task in tasks if task.done() and not task.cancelled()]
             for task in tasks:
                 task.cancel()
-            for result in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(result, Exception):
-                    raise result
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for problem in broken:
+                raise problem
 
     def fresh_copy(self, folder: Path) -> "World":
         """The same federation with a copy of the coordinator's state as it is now, and agents that remember nothing."""

@@ -135,9 +135,8 @@ def test_the_largest_hospital_stays_well_within_the_budgets(program, monkeypatch
 def test_the_rounds_program_is_federated_averaging(program, monkeypatch):
     """Both programs on the machine, three rounds, five hospitals: the oracle's model, bit for bit."""
     monkeypatch.setitem(ARGS, "rounds", 3)
-    monkeypatch.setattr(simulation, "ROUNDS", 3)
     study = data.load(0)
-    expected, _ = simulation.simulate(study)
+    expected, _ = simulation.simulate(study, rounds=3)
     spec = UpdateSpec(settings.CLIP, settings.SCALE, settings.BOUND, settings.COUNT_HIGH)
     things: dict[bytes, object] = {}
     numbers, asked = count(1), []

@@ -2,9 +2,9 @@
 
 Rules:
 
-* A canary row has 30 fields, each a decimal number with 8 significant digits. A form of a field is *strong* when chance
-  does not make it in a message of megabytes (8 bytes of a float64, 7 digits of text); of the other forms a finding needs
-  several fields of one row in one message.
+* A canary row has 30 fields of 8 significant digits. Some forms of a field are *strong*: chance does not make them in a
+  message of megabytes (8 bytes of a float64, 7 digits of text). Of the others a finding needs several fields of one row
+  in one message.
 * Windows are taken at every byte, as float32, float64, int32 and int64 in both byte orders, and compared by the angle
   alone: scaling, clipping, quantisation and multiplication by a weight change nothing.
 * Whoever reads an update knows the public model that it was made on, so arrays are judged with that added, too.
@@ -203,6 +203,8 @@ class Canaries:
             return
         sought = np.abs(self.rows)
         places = np.clip(np.searchsorted(finite, sought), 1, max(finite.size - 1, 1))
-        near = np.minimum(np.abs(finite[places - 1] - sought), np.abs(finite[np.minimum(places, finite.size - 1)] - sought))
+        near = np.minimum(
+            np.abs(finite[places - 1] - sought), np.abs(finite[np.minimum(places, finite.size - 1)] - sought)
+        )
         for row in np.flatnonzero(np.count_nonzero(near < 1e-6 * sought, axis=1) >= ALIKE_FIELDS):
             yield int(row), f"{what}, in some order"

@@ -30,7 +30,7 @@ from sojourn.agent import Agent, AgentPaths, AgentStreams, Field
 from sojourn.client.api import Operator
 from sojourn.codec import digest, encode
 from sojourn.contracts import SUITE_1, Bundle, Entry, Job, Plan
-from sojourn.crypto import Authority, Identity, TrustedSet, create_trust, load_trusted_set, sign_document
+from sojourn.crypto import Authority, Identity, TrustedSet, create_trust, load_trusted_set, sign_document, sign_payload
 from sojourn.datoms import BlockKind, join_datoms, pack_list, split_datoms, unpack
 from sojourn.registrar import Enrolment
 from sojourn.streams import StateFolder
@@ -162,7 +162,7 @@ def submission(
     job = Job(**(fields | changes))
     signed = sign_document(author, compiled)
     items = {
-        "job": sign_document(author, job),
+        "job": sign_payload(author, encode(job)),  # also where no honest author would
         "program": signed,
         "rounds": signed,
         "plan": sign_document(author, chosen),
@@ -190,9 +190,7 @@ class Trial:
 
     def policy(self, given: Submission, name: str) -> str:
         """The sample's policy file for this submission's author, program and plan."""
-        return sample.policy_toml(
-            self.trust.author.key.hex(), given.plan_digest, name, given.program.digest.hex()
-        )
+        return sample.policy_toml(self.trust.author.key.hex(), given.plan_digest, name, given.program.digest.hex())
 
     def agent(
         self,
@@ -236,15 +234,22 @@ class Serving:
     running: Running
     operator: Operator
     url: str
+    working: list[asyncio.Task[None]] = field(default_factory=list)  # agents of this process
 
     async def submit(self, data: bytes) -> str:
         return await asyncio.to_thread(self.operator.submit, data)
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.operator.jobs)
 
     async def ended(self, job: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """The job's view once it has ended."""
         async with asyncio.timeout(seconds):
             while (found := await asyncio.to_thread(self.operator.job, job))["state"] == "running":
                 await asyncio.sleep(0.02)
+                for agent in self.working:
+                    if agent.done():
+                        agent.result()  # an agent that broke is not waited for
         return found
 
     async def ledger(self, job: str) -> list[dict[str, Any]]:
@@ -267,10 +272,12 @@ class Serving:
         with contextlib.ExitStack() as closing:
             agents = [closing.enter_context(Agent(folder, self.url)) for folder in folders]
             tasks = [asyncio.create_task(agent.run()) for agent in agents]
+            self.working.extend(tasks)
             try:
                 yield agents
             finally:
                 for task in tasks:
+                    self.working.remove(task)
                     task.cancel()
                 for result in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(result, Exception):

@@ -22,7 +22,8 @@ from sojourn.contracts import Answer, AnswerPacket, Signed
 from sojourn.crypto.suite import SealChunk
 from sojourn.datoms import split_datoms, unpack
 from sojourn.limits import MAX_FRAME_BYTES
-from sojourn.wire import Data, Message as WireMessage, Offer, decode_message
+from sojourn.wire import Data, Offer, decode_message
+from sojourn.wire import Message as WireMessage
 from websockets.asyncio.client import ClientConnection
 
 WORKER = "sojourn-run"
@@ -61,9 +62,9 @@ class Tap:
         patch.setattr(SealChunk, "seal", tapped_seal)
 
     def _take(self, sealer: SealChunk, plain: bytes) -> None:
-        for known, whole in zip(self._sealers, self.sealed, strict=True):
+        for position, known in enumerate(self._sealers):
             if known is sealer:
-                whole += plain
+                self.sealed[position] += plain
                 return
         self._sealers.append(sealer)
         self.sealed.append(bytearray(plain))

@@ -72,9 +72,11 @@ class Ran:
     folder: object
 
 
-async def run(trial: Trial, given: Submission, canaries: Canaries, patch, policy: str | None = None) -> Ran:
-    """Run a job on one agent with planted rows, and tap it."""
-    folder = trial.agent(given, planted_rows(canaries), policy=policy)
+async def run(
+    trial: Trial, given: Submission, canaries: Canaries, patch, policy: str | None = None, rows: dict | None = None
+) -> Ran:
+    """Run a job on one agent with planted rows, or with `rows`, and tap it."""
+    folder = trial.agent(given, rows or planted_rows(canaries), policy=policy)
     tap = Tap()
     models: dict[int, dict[str, np.ndarray]] = {0: initial_weights()}
     async with trial.serving() as serving:
@@ -133,17 +135,27 @@ async def test_without_the_pin_the_detector_finds_the_leak(trial: Trial, canarie
     assert "tensor w (model)" in {finding.form for finding in found if finding.message == "update of round 1"}
 
 
+async def test_a_stream_of_one_patient_is_told_by_its_update(trial: Trial, canaries: Canaries, monkeypatch) -> None:
+    """What a clip cannot hide (`docs/limitations/privacy.md`): a gradient of one row is a multiple of that row."""
+    given = submission(trial.trust.author)
+    alone = {"x": canaries.x[:1], "y": np.ones(1, np.float32)}
+    ran = await run(trial, given, canaries, monkeypatch, rows=alone)
+    assert {finding.row for finding in canaries.find(ran.tap.messages(ran.models))} == {0}
+
+
 # The detector itself
 
 
-def noise(seed: int, size: int = 20_000) -> bytes:
+def noise(seed: int, size: int = 10_000) -> bytes:
     return np.random.default_rng(seed).bytes(size)
 
 
 def test_the_detector_is_silent_on_noise_and_on_other_rows(canaries: Canaries) -> None:
     other = Canaries(3, SEED + 1)
-    messages = [Message(str(seed), noise(seed)) for seed in range(5)]
-    messages.append(Message("other rows", other.rows.tobytes() + other.x.tobytes() + repr(other.rows.tolist()).encode()))
+    messages = [Message(str(seed), noise(seed)) for seed in range(4)]
+    messages.append(
+        Message("other rows", other.rows.tobytes() + other.x.tobytes() + repr(other.rows.tolist()).encode())
+    )
     x, _ = rows_of(ROWS, 7)
     messages.append(Message("patients", x.tobytes(), {"x": x}, tuple(map(float, x.reshape(-1)))))
     assert canaries.find(messages) == []
@@ -166,7 +178,9 @@ FORMS = {
     "a multiple, float64": lambda row: (row * 1e-200).astype(">f8").tobytes(),
     "a multiple, int32": lambda row: np.rint(row * 104_857.3).astype("<i4").tobytes(),
     "a multiple, int64": lambda row: np.rint(row * 3e15).astype("<i8").tobytes(),
-    "a little noise": lambda row: (row + np.random.default_rng(3).normal(scale=0.01, size=FIELDS)).astype("f4").tobytes(),
+    "a little noise": lambda row: (
+        (row + np.random.default_rng(3).normal(scale=0.01, size=FIELDS)).astype("f4").tobytes()
+    ),
 }
 
 

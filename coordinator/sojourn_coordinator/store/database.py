@@ -5,6 +5,7 @@ Rules:
 * `write` returns only after the transaction that holds its work is on the disk. Works that wait for the writer at
   the same moment share one commit; each is a savepoint of its own, so that one that raises leaves no trace.
 * A started write ends even when its caller is cancelled: a transaction is never left half-way on the connection.
+* Before each transaction the log of bodies is synced, so that no row can name bytes that a power cut takes back.
 * Reads see committed states only and never wait for the writer.
 * A whole transaction runs in the writer's thread. An asyncio driver changes threads three times for each statement:
   measured with eight statements, 1.9 ms against 0.6 ms for a transaction, and several times that on a busy machine.
@@ -36,8 +37,11 @@ _READERS: Final = 2  # threads
 class Database:
     """Open with `Database.open`; close with `close`."""
 
-    def __init__(self, engine: Engine, thread: ThreadPoolExecutor, writer: Connection) -> None:
+    def __init__(
+        self, engine: Engine, thread: ThreadPoolExecutor, writer: Connection, sync: Callable[[], None]
+    ) -> None:
         self._engine = engine
+        self._sync = sync
         self._thread = thread
         self._writer = writer
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-read")
@@ -45,8 +49,12 @@ class Database:
         self._draining: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
+    async def open(cls, path: Path, sync: Callable[[], None] = lambda: None) -> Self:
         """Open or create the database file.
+
+        Args:
+            path: the file.
+            sync: called in the writer's thread before each transaction; makes durable what rows may name.
 
         Raises:
             StateVersion: another version of this program wrote it.
@@ -63,7 +71,7 @@ class Database:
             engine.dispose()
             thread.shutdown()
             raise
-        return cls(engine, thread, writer)
+        return cls(engine, thread, writer, sync)
 
     async def close(self) -> None:
         """Wait for writes that have begun, then close."""
@@ -111,7 +119,7 @@ class Database:
         while self._queue:
             batch, self._queue = self._queue[:_GROUP], self._queue[_GROUP:]
             works = [work for work, _ in batch]
-            done = loop.run_in_executor(self._thread, _commit, self._writer, works)
+            done = loop.run_in_executor(self._thread, _commit, self._writer, works, self._sync)
             await asyncio.wait({done})
             problem = done.exception()
             outcomes = [problem] * len(batch) if problem is not None else done.result()
@@ -137,9 +145,10 @@ def _settle(future: asyncio.Future[Any], outcome: _Value | BaseException) -> Non
         future.exception()  # looked at, even where the caller has gone away
 
 
-def _commit(writer: Connection, works: Sequence[Work]) -> list[_Value | BaseException]:
+def _commit(writer: Connection, works: Sequence[Work], sync: Callable[[], None]) -> list[_Value | BaseException]:
     """One transaction with all works. A work that raises an error of ours is left out; anything else fails them all."""
     outcomes: list[_Value | BaseException] = []
+    sync()
     try:
         with writer.begin():
             if len(works) == 1:

@@ -4,13 +4,12 @@ Rules:
 
 * A sealed or submitted body is cut into records of `RECORD_BYTES`, the last one shorter, so that any offset is found
   by division. A stream of datoms (a model, an update) is one record for each datom.
-* Nothing may name a record before `sync` returned.
-* One process writes; reading any record that was synced is safe at any time.
+* No row names a record that is not on the disk: the database syncs this log before each transaction.
+* One process writes; records may be appended, read and synced from several threads.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,9 +29,6 @@ class ObjectLog:
 
     def __init__(self, log: LogStream) -> None:
         self._log = log
-        self._appended = 0
-        self._synced = 0
-        self._syncing = asyncio.Lock()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -50,22 +46,15 @@ class ObjectLog:
 
     def append(self, data: bytes | memoryview) -> int:
         """Append one record; returns its position. Durable after `sync`."""
-        position = self._log.put(bytes(data))
-        self._appended += 1
-        return position
+        return self._log.put(bytes(data))
 
     def append_all(self, records: Iterable[bytes | memoryview]) -> tuple[int, ...]:
         """Append records in order; returns their positions."""
         return tuple(self.append(record) for record in records)
 
-    async def sync(self) -> None:
-        """Return once every record appended so far is on the disk. Callers that wait together share one sync."""
-        wanted = self._appended
-        async with self._syncing:
-            if self._synced < wanted:
-                covered = self._appended
-                await asyncio.to_thread(self._log.sync)
-                self._synced = covered
+    def sync(self) -> None:
+        """Return once every record appended so far is on the disk; for the database's thread, before a transaction."""
+        self._log.sync()
 
     def read(self, position: int) -> bytes:
         """The record at `position`.

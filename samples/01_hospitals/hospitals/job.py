@@ -9,18 +9,19 @@ Rules of this module:
 
 from __future__ import annotations
 
-import secrets
-import time
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sojourn.codec import digest, encode
-from sojourn.contracts import SUITE_1, Bundle, Job, Phase, ReleaseSpec, UpdateSpec
-from sojourn.crypto import Identity, sign_document
-from sojourn.datoms import BlockKind, join_datoms, pack_list
-from sojourn.vm import Program, compile_source
+from sojourn.client.drafts import PolicyTerms, policy_text
+from sojourn.client.submission import build_submission as build
+from sojourn.client.submission import count, mean, phase, update
+from sojourn.codec import encode
+from sojourn.contracts import Phase
+from sojourn.crypto import Identity
+from sojourn.vm import Program, compile_source, verify
 
 from hospitals.baselines import initial_weights, steps_of_round
 from hospitals.data import load
@@ -50,7 +51,6 @@ from hospitals.settings import (
 __all__ = ["PROGRAM_FILE", "SubmissionInfo", "build_submission", "compiled", "phases", "policy_toml"]
 
 PROGRAM_FILE: Final = Path(__file__).resolve().parent.parent / "program.py"
-NONCE_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,74 +82,59 @@ def compiled() -> Program:
     return compile_source(PROGRAM_FILE.read_text(encoding="utf-8"), PROGRAM_FILE.name)
 
 
-def phases() -> tuple[Phase, ...]:
+def phases(quorum: int = QUORUM) -> tuple[Phase, ...]:
     """The job's one phase: what `hospital` answers, and within which bounds."""
-    update = UpdateSpec(clip=CLIP, scale=SCALE, bound=BOUND, max_weight=COUNT_HIGH)
-    answer = (
-        ReleaseSpec("update", "update", 0.0, 0.0, update),
-        ReleaseSpec("count", "patients", 0.0, float(COUNT_HIGH), None),
-        ReleaseSpec("mean", "loss", LOSS_LOW, LOSS_HIGH, None),
-    )
-    return (Phase("train", "collect", "hospital", QUORUM, DEADLINE_MS, answer),)
+    answer = [
+        update(clip=CLIP, max_weight=COUNT_HIGH, scale=SCALE, bound=BOUND),
+        count("patients", high=COUNT_HIGH),
+        mean("loss", low=LOSS_LOW, high=LOSS_HIGH),
+    ]
+    return (phase("train", entry="hospital", quorum=quorum, deadline_s=DEADLINE_MS / 1000, answer=answer),)
 
 
-def build_submission(author: Identity, seed: int, now_ms: int | None = None) -> tuple[bytes, SubmissionInfo]:
+def build_submission(
+    author: Identity, seed: int, now_ms: int | None = None, *, rounds: int = ROUNDS, hospitals: int = HOSPITALS
+) -> tuple[bytes, SubmissionInfo]:
     """The signed submission of one seed.
 
     Args:
         author: who signs job, program and plan.
         seed: draws the held-out set, which is part of the submission.
         now_ms: time of issue; default now.
+        rounds: how many; a short job is enough for a test.
+        hospitals: how many of the five are invited; all but one of them are the quorum.
 
     Returns:
         An encoded `Bundle`, as `sojourn submit` sends it, and what stands in it.
     """
-    study, program = load(seed), compiled()
-    plan, graphs = load_plan()
-    initial, initial_root = pack_list(initial_weights(), BlockKind.WEIGHT)
-    held_out = {"x": study.held_out.x, "y": study.held_out.y}
-    heldout, heldout_root = pack_list(held_out, BlockKind.RECORD)
-    issued = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    job = Job(
-        suite=SUITE_1,
+    study, (plan, graphs) = load(seed), load_plan()
+    submission = build(
+        author,
         name=f"hospitals-{seed}",
         purpose=PURPOSE,
-        program=program.digest,
-        rounds=program.digest,
-        rounds_entry="rounds",
-        plan=digest(encode(plan)),
-        initial=initial_root,
-        heldout=heldout_root,
-        policy={"name": "fedavg"},
-        args={"epochs": EPOCHS, "size": BATCH, "fuel": REGION_FUEL, "memory": REGION_MEMORY, "rounds": ROUNDS},
-        phases=phases(),
-        participants=HOSPITALS,
+        program=PROGRAM_FILE,
+        phases=phases(hospitals - HOSPITALS + QUORUM),
+        plan=plan,
+        graphs=graphs,
+        initial=initial_weights(),
+        heldout={"x": study.held_out.x, "y": study.held_out.y},
+        args={"epochs": EPOCHS, "size": BATCH, "fuel": REGION_FUEL, "memory": REGION_MEMORY, "rounds": rounds},
+        participants=hospitals,
         fuel=JOB_FUEL,
         memory=JOB_MEMORY,
-        issued_ms=issued,
-        expires_ms=issued + JOB_LIFETIME_MS,
-        nonce=secrets.token_bytes(NONCE_BYTES),
+        lifetime=timedelta(milliseconds=JOB_LIFETIME_MS),
+        now_ms=now_ms,
     )
-    signed_job, signed_program = sign_document(author, job), sign_document(author, program)
-    items = {
-        "job": signed_job,
-        "program": signed_program,
-        "rounds": signed_program,
-        "plan": sign_document(author, plan),
-        "initial": join_datoms(initial),
-        "heldout": join_datoms(heldout),
-        **{f"graph/{name}": data for name, data in graphs.items()},
-    }
     info = SubmissionInfo(
-        job=digest(signed_job),
-        program_digest=program.digest,
-        plan_digest=job.plan,
-        initial_root=initial_root,
-        heldout_root=heldout_root,
-        rounds=ROUNDS,
+        job=submission.id,
+        program_digest=submission.program_digest,
+        plan_digest=submission.plan_digest,
+        initial_root=submission.job.initial,
+        heldout_root=submission.job.heldout,
+        rounds=rounds,
         steps_by_hospital=tuple(steps_of_round(hospital) for hospital in study.hospitals),
     )
-    return encode(Bundle(items)), info
+    return submission.data, info
 
 
 def policy_toml(author: str, plan: str, name: str, program: str | None = None) -> str:
@@ -161,44 +146,17 @@ def policy_toml(author: str, plan: str, name: str, program: str | None = None) -
         name: the hospital's.
         program: digest of the agent program, hexadecimal; default the one of `program.py`.
     """
-    pinned = compiled().digest.hex() if program is None else program
-    return f"""\
-# What {name} lets happen to its patients' rows. Whatever is not written here is refused.
-version = 1
-owner = "{name}"
-
-[[admit]]
-name = "breast cancer study"
-authors = ["{author}"]
-purposes = ["{PURPOSE}"]
-# Both were read before they were written here. Nothing adds noise to what leaves, so what may leave rests on them.
-programs = ["sha256:{pinned}"]
-plans = ["sha256:{plan}"]
-streams = {{ {STREAM} = ["x", "y"] }}
-effects = [
-    "stream.open", "stream.first", "stream.batch", "gpu.run",
-    "release.update", "release.count", "release.mean",
-]
-max_fuel = {JOB_FUEL}
-max_memory = {JOB_MEMORY}
-
-# The change of the model, as one vector cut to this length, from at most this many patients.
-[[admit.release]]
-kind = "update"
-claim = "trusted-plan"
-max_clip = {CLIP}
-max_weight = {COUNT_HIGH}
-
-[[admit.release]]
-kind = "count"
-claim = "trusted-plan"
-name = "patients"
-high = {float(COUNT_HIGH)}
-
-[[admit.release]]
-kind = "mean"
-claim = "trusted-plan"
-name = "loss"
-low = {LOSS_LOW}
-high = {LOSS_HIGH}
-"""
+    (train,) = phases()
+    terms = PolicyTerms(
+        title="breast cancer study",
+        author=author,
+        purpose=PURPOSE,
+        program=compiled().digest.hex() if program is None else program,
+        plan=plan,
+        streams={STREAM: ("x", "y")},
+        effects=verify(encode(compiled())).effects(train.entry),
+        fuel=JOB_FUEL,
+        memory=JOB_MEMORY,
+        releases=train.answer,
+    )
+    return policy_text(name, terms)

@@ -1,6 +1,7 @@
 """Every number of sample 01 that somebody chose, with its unit and why.
 
-They were chosen on the seeds 100 to 119, not on the seeds 0 to 4 that the README reports.
+They were compared on the seeds 100 to 119; the figures of the last few candidates on the seeds 0 to 4 that the README
+reports were seen before one was chosen.
 """
 
 from __future__ import annotations

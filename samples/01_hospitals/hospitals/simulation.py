@@ -17,8 +17,8 @@ from hospitals.settings import BOUND, CLIP, ROUNDS, SCALE
 __all__ = ["contribution", "simulate"]
 
 
-def simulate(study: Study) -> tuple[State, tuple[Metrics, ...]]:
-    """Ten or more rounds of federated averaging over the hospitals of `study`.
+def simulate(study: Study, rounds: int = ROUNDS) -> tuple[State, tuple[Metrics, ...]]:
+    """Rounds of federated averaging over the hospitals of `study`.
 
     Returns:
         The last round's model, and its metrics on the held-out patients before and after each round.
@@ -26,7 +26,7 @@ def simulate(study: Study) -> tuple[State, tuple[Metrics, ...]]:
     trainer = Trainer()
     base = initial_weights()
     curve = [trainer.evaluate(base, study.held_out)]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         total = {name: np.zeros(tensor.shape, np.int64) for name, tensor in base.items()}
         for hospital in study.hospitals:
             state, _ = trainer.train(base, hospital, steps_of_round(hospital))

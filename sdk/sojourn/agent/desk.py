@@ -17,17 +17,19 @@ from typing import Final
 from sojourn.agent.admission import AdmissionDesk, OpenedOrder, Prepared
 from sojourn.agent.answers import seal_answer
 from sojourn.agent.database import AgentDatabase, OrderRow
-from sojourn.agent.folder import AgentPaths, write_synced
+from sojourn.agent.folder import AgentPaths
 from sojourn.agent.host import Finished, Stopped
-from sojourn.agent.journal import Journal, JournalShelf
+from sojourn.agent.journal import Journal
 from sojourn.agent.records import Begin
 from sojourn.agent.releases import released_in_run
 from sojourn.agent.runs import RunBench, begin_of, run_order
+from sojourn.agent.shelf import JournalShelf
 from sojourn.contracts import BodyRef
 from sojourn.crypto import Identity
-from sojourn.errors import ReleaseConflict, SojournError, StateInUse, StoreError
-from sojourn.limits import MIB
+from sojourn.errors import BudgetExhausted, ReleaseConflict, SojournError, StateInUse, StoreError
+from sojourn.limits import MAX_RUN_RESTARTS, MIB
 from sojourn.privacy import Admission
+from sojourn.streams import write_atomic
 
 __all__ = ["HOST_FAILURES", "ReadyAnswer", "WorkDesk", "stored_answer"]
 
@@ -112,6 +114,7 @@ class WorkDesk:
         try:
             try:
                 prepared, admission = self.prepare(opened)
+                self._check_restarts(opened)
                 journal = self._take_journal(begin_of(opened, prepared))
                 ending = run_order(
                     self._bench, opened, prepared, admission, journal, stop, self._tell(opened), self._restarted(opened)
@@ -131,6 +134,13 @@ class WorkDesk:
     def refuse(self, opened: OpenedOrder, problem: SojournError) -> ReadyAnswer | None:
         """The answer to an accepted order that cannot be started: its code is public, its text is the owner's."""
         return self._answer(opened, Finished("refused", problem.code, 0, str(problem)))
+
+    def _check_restarts(self, opened: OpenedOrder) -> None:
+        row = self._database.order(opened.order.digest)
+        if row is not None and row.restarts >= MAX_RUN_RESTARTS:
+            raise BudgetExhausted(
+                f"restarted {row.restarts} times without an end; what stops it each time is in the log"
+            )
 
     def _take_journal(self, begin: Begin) -> Journal:
         return self._journals.take(begin, {row.digest for row in self._database.held()})
@@ -174,7 +184,7 @@ class WorkDesk:
         path = self._bench.paths.outgoing(order.digest)
         inline = sealed.sealed if len(sealed.sealed) <= INLINE_BODY_BYTES else b""
         if sealed.body is not None and not inline:
-            write_synced(path, sealed.sealed)
+            write_atomic(path, sealed.sealed)
         body = None if sealed.body is None else (sealed.body.id, sealed.body.length, inline)
         terms = (ending.outcome, ending.code, ending.line)
         if not self._database.answered(order.digest, sealed.packet, body, terms, ending.effects):

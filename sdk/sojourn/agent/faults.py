@@ -72,7 +72,8 @@ class Faults:
         self._done += 1
         if self._done != self._kill_at_gpu:
             return
-        where = {"run": occurrence.run.hex(), "operation": occurrence.operation, "effect": "gpu.run", "count": self._done}
+        run, operation = occurrence
+        where = {"run": run.hex(), "operation": operation, "effect": "gpu.run", "count": self._done}
         report = {"kind": _KIND, "occurrence": where, "pid": os.getpid()}
         target = self._folder / FAULT_FILE
         with target.open("w", encoding="utf-8") as file:

@@ -6,26 +6,22 @@ policy.toml                                                         the owner's 
 streams/<name>/                                                     private streams, one table each
 runs/<number>/                                                      journals, each of one run at a time
 bodies/<id hex>                                                     sealed bodies as fetched: a cache
-outbox/<order hex>                                                  sealed bodies of answers, until committed
+outbox/<order hex>                                                  large sealed bodies of answers, until committed
+released/<digest>                                                   large outputs of the privacy ledger
 agent.db owner.log                                                  orders and privacy ledger; the owner's log
 ```
 
-Rules: one process holds the folder (`StateInUse` names it); files that are replaced are written beside, synced and
-renamed; nothing under `bodies/` is needed, it is only quicker than fetching again.
+Rules: one process holds the folder (`StateInUse` names it); files that are replaced are replaced whole; nothing under
+`bodies/` is needed, it is only quicker than fetching again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
-from typing import Final
 
 from sojourn.errors import ConfigError
 
-__all__ = ["AgentPaths", "replace_file", "sync_folder", "write_synced"]
-
-_PRIVATE: Final = 0o600
+__all__ = ["AgentPaths"]
 
 
 class AgentPaths:
@@ -110,36 +106,3 @@ class AgentPaths:
                 f"{self.root} is not enrolled ({', '.join(missing)} missing); ask the registrar for a token and run: "
                 f"sojourn-agent enrol --state {self.root} --token TOKEN"
             )
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new private file, durable when this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file as a whole, durable when this returns."""
-    beside = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ Rules:
   process loses none. They are durable with the next sync, which `stream.open` and every later snapshot bring at once;
   until then the order itself, which is durable, is all that a lost machine needs.
 * A journal serves one run at a time, and the next one after it: making a log costs several syncs. The last `Begin`
-  says whose it is. The shelf finds the journal of a held order after a restart.
+  says whose it is (see `sojourn.agent.shelf`).
 * Recovery reads the newest complete generation: the latest snapshot, and the records behind it by occurrence.
   Whatever is not a journal raises `StoreError` or `LogCorrupt`, which name it.
 """
@@ -18,7 +18,7 @@ Rules:
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,11 +36,11 @@ from sojourn.agent.records import (
 )
 from sojourn.codec import decode, encode
 from sojourn.contracts import Occurrence
-from sojourn.errors import StoreError
+from sojourn.errors import DecodeError, StoreError
 from sojourn.limits import MAX_RECORD_BYTES, MIB
 from sojourn.streams import LogSpec, LogStream
 
-__all__ = ["Journal", "JournalShelf", "Recovered"]
+__all__ = ["Journal", "Recovered"]
 
 _PREFIX: Final = "journal-"
 _ROTATE_BYTES: Final = 64 * MIB
@@ -111,11 +111,17 @@ class Journal:
         self.begin, self.recovered, self._begun, self._bodies, self._bytes = None, None, False, {}, 0
         for position, data in log.records():
             self._bytes += len(data)
-            item = decode(JournalRecord, data, limit=MAX_RECORD_BYTES).item
+            item = self._decode(data)
             if isinstance(item, Begin):
                 self.begin, self._begun, self._bodies, self.recovered = item, True, {}, None
             else:
                 self._take(position, item)
+
+    def _decode(self, data: bytes) -> Begin | EffectRecord | Body | Sealed | End:
+        try:
+            return decode(JournalRecord, data, limit=MAX_RECORD_BYTES).item
+        except DecodeError as problem:
+            raise StoreError(f"the journal in {self._folder} cannot be read: {problem}") from None
 
     def start(self, begin: Begin) -> None:
         """Use the journal for a run: its own again after a restart, or a new one."""
@@ -209,7 +215,7 @@ class Journal:
         parts: list[bytes] = []
         last = False
         for position in self._bodies.get(handle, ()):
-            item = decode(JournalRecord, log.read_at(position), limit=MAX_RECORD_BYTES).item
+            item = self._decode(log.read_at(position))
             if not isinstance(item, Body) or item.handle != handle or item.part != len(parts) or last:
                 raise StoreError(f"the journal in {self._folder} has a damaged tensor body")
             parts.append(item.datoms)
@@ -266,76 +272,6 @@ class Journal:
 
     def _path(self, generation: int) -> Path:
         return self._folder / f"{_PREFIX}{generation:06d}"
-
-
-class JournalShelf:
-    """The journals of one agent, below one folder.
-
-    Args:
-        folder: `runs/` of the state folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._free: list[Journal] = []
-        self._known: dict[bytes, Journal] | None = None
-        self._number = 0
-
-    def take(self, begin: Begin, held: Collection[bytes]) -> Journal:
-        """The journal of a run, for this process to go on with or to begin.
-
-        Args:
-            begin: whose journal.
-            held: digests of the orders that are held; a journal of any other order is free.
-
-        Raises:
-            LogCorrupt: a journal is damaged.
-        """
-        if self._known is None:
-            self._known = self._find()
-        journal = self._known.pop(begin.order, None)
-        if journal is None:
-            self._free += [self._known.pop(order) for order in list(self._known) if order not in held]
-            journal = self._free.pop() if self._free else self._new()
-        journal.start(begin)
-        return journal
-
-    def _find(self) -> dict[bytes, Journal]:
-        found: dict[bytes, Journal] = {}
-        for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
-            if not path.name.isdigit():
-                continue
-            self._number = max(self._number, int(path.name))
-            journal = Journal(path)
-            if journal.begin is None or journal.begin.order in found:
-                self._free.append(journal)
-            else:
-                found[journal.begin.order] = journal
-        return found
-
-    def _new(self) -> Journal:
-        self._number += 1
-        return Journal(self._folder / f"{self._number:04d}")
-
-    def keep(self, journal: Journal) -> None:
-        """Take back the journal of a run that is held and stopped."""
-        if self._known is None or journal.begin is None:
-            journal.close()
-        else:
-            self._known[journal.begin.order] = journal
-
-    def retire(self, journal: Journal) -> None:
-        """Take back the journal of a run whose answer is durable."""
-        if journal.large or self._free:
-            journal.remove()
-        else:
-            self._free.append(journal)
-
-    def close(self) -> None:
-        """Close every journal."""
-        for journal in (*self._free, *(self._known or {}).values()):
-            journal.close()
-        self._free, self._known = [], None
 
 
 def _generations(folder: Path) -> list[tuple[int, Path]]:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
@@ -29,6 +28,7 @@ from sojourn.contracts import BodyRef
 from sojourn.crypto.certificates import peer_digest
 from sojourn.errors import BodyUnavailable, ConfigError, DecodeError, StoreError, WireViolation
 from sojourn.limits import MAX_FRAME_BYTES, MAX_HELD_ORDERS, MIB
+from sojourn.logs import get_log
 from sojourn.wire import WIRE_VERSION, Closed, Committed, Hello, LinkHandler, Rejected
 from sojourn.wire.agent_session import AgentSession
 from sojourn.wire.connection import AgentConnection
@@ -57,7 +57,7 @@ _LONGEST_DELAY_S: Final = 60.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _UNWELCOME: Final = frozenset({"refused", "superseded", "version"})
 
-_log = structlog.get_logger("sojourn.link")
+_log = get_log("sojourn.link")
 
 
 class _Source:

@@ -30,7 +30,7 @@ from sojourn.agent.data import AgentStreams
 from sojourn.agent.database import AgentDatabase, OrderState
 from sojourn.agent.desk import HOST_FAILURES, ReadyAnswer, WorkDesk, stored_answer
 from sojourn.agent.faults import Faults
-from sojourn.agent.folder import AgentPaths, replace_file
+from sojourn.agent.folder import AgentPaths
 from sojourn.agent.leases import Leases
 from sojourn.agent.link import AgentLink
 from sojourn.agent.owner import OwnerLog
@@ -38,7 +38,7 @@ from sojourn.agent.runs import RunBench
 from sojourn.crypto import Identity, TrustedSet, client_context, read_root_public
 from sojourn.errors import BodyUnavailable, PeerError, Refusal, SojournError, TrustError, UsageError
 from sojourn.privacy import OwnerPolicy, PrivacyLedger
-from sojourn.streams import StateFolder
+from sojourn.streams import StateFolder, write_atomic
 from sojourn.wire import HeldOrder, HelloParts
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ class Agent:
         except PeerError as problem:
             self.log.warning("roster refused", code=problem.code, why=str(problem))
             return
-        replace_file(self._paths.roster, signed)
+        write_atomic(self._paths.roster, signed)
         self.log.info("roster updated", version=roster.version)
 
 

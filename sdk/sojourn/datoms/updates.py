@@ -277,8 +277,8 @@ class UpdateReader:
         values: NDArray[np.int32] = block.array().reshape(-1)
         if int(values.min()) < -self._spec.bound or int(values.max()) > self._spec.bound:
             raise ContributionRefused("bounds", f"tensor {name!r}: an element beyond the bound {self._spec.bound}")
-        wide = values.astype(np.float64)
-        self._squares += float(np.dot(wide, wide))
+        # Not np.dot: a BLAS wakes its thread pool for one block, which then spins for as long as a round takes.
+        self._squares += float(np.square(values, dtype=np.float64).sum())
         return UpdatePiece(name, start, values)
 
     def _weigh(self, block: Block) -> None:

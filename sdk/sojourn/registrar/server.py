@@ -14,7 +14,6 @@ import errno
 from types import TracebackType
 from typing import Final
 
-import structlog
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.exceptions import ConnectionClosed
@@ -23,6 +22,7 @@ from sojourn.codec import encode
 from sojourn.contracts import SUITE_1
 from sojourn.crypto import server_context
 from sojourn.errors import PeerError, PortInUse, SojournError
+from sojourn.logs import get_log
 from sojourn.registrar.messages import MAX_REQUEST_BYTES, EnrolmentReply
 from sojourn.registrar.state import RegistrarState
 
@@ -30,7 +30,7 @@ __all__ = ["RegistrarServer", "serve"]
 
 REQUEST_TIMEOUT_S: Final = 10.0
 
-_log: Final = structlog.get_logger("sojourn.registrar")
+_log: Final = get_log("sojourn.registrar")
 
 
 class RegistrarServer:

@@ -11,6 +11,7 @@ Rules of this module (models: h11, and the sans-I/O core of websockets):
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ class Channel:
     incoming: ReceiveWindow = field(default_factory=ReceiveWindow)
 
 
-class Connection:
+class Connection(ABC):
     """What both sides share: the tables, the channels, the credits and the queue of control messages."""
 
     SIDE: ClassVar[Side]
@@ -114,8 +115,9 @@ class Connection:
             case _:
                 return self._own_step(message)
 
+    @abstractmethod
     def _own_step(self, message: Message) -> bool:
-        raise NotImplementedError
+        """The messages that only this side receives; whether it was one of them."""
 
     def _data_came(self, message: Data) -> bool:
         size = len(message.payload)

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from sojourn.client.api import Event, Operator
-from sojourn.client.cli.common import (
-    AS_JSON,
-    CA,
-    EXIT_FAILED,
-    TOKEN_FILE,
-    URL,
-    console,
-    fail,
-    guarded,
-    operator,
-    print_json,
-    read_bytes,
-)
-from sojourn.datoms import split_datoms, to_safetensors, unpack
+from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator
+from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, tell, write_bytes
 
-__all__ = ["follow_job", "register"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-JOB = Annotated[str, typer.Argument(help="Id of the job (hexadecimal; `sojourn jobs` lists them).")]
+    from rich.progress import Progress, TaskID
+
+    from sojourn.client.api import Event, Operator
+
+__all__ = ["register"]
+
+_SHORT = 16  # hexadecimal digits of an id in a table
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the top level of `app`."""
-    for command in (submit, jobs, job, follow, model, agents):
-        app.command()(command)
+    failed = "the job failed"
+    app.command(epilog=example("sojourn submit hospitals.submission --follow", failed))(submit)
+    app.command(epilog=example("sojourn jobs --json"))(jobs)
+    app.command(epilog=example("sojourn job 3f2a… --json"))(job)
+    app.command(epilog=example("sojourn follow 3f2a…", failed))(follow)
+    app.command(epilog=example("sojourn model 3f2a… -o model.safetensors"))(model)
+    app.command(epilog=example("sojourn agents"))(agents)
 
 
-@guarded
 def submit(
     submission: Annotated[Path, typer.Argument(help="Submission file that the author signed.")],
     url: URL,
@@ -46,62 +41,56 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", help="Stay and show progress until the job ends.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
-    """Submit a job. The same file again names the same job.
-
-    Example: sojourn submit hospitals.submission --follow
-    """
+    """Submit a job. The same file again names the same job."""
+    data = read_bytes(submission, "submission")
     with operator(url, token_file, ca) as api:
-        identity = api.submit(read_bytes(submission, "submission"))
-        console.print(f"submitted as job {identity}")
+        identity = api.submit(data)
+        tell(f"submitted as job {identity}")
         if follow:
-            follow_job(api, identity)
-        if as_json:
-            print_json(api.job(identity) if follow else {"job": identity})
-        elif not follow:
-            typer.echo(identity)
+            _finish(api, identity, as_json=as_json)
+        elif as_json:
+            print_json({"job": identity})
+        else:
+            say(identity)
 
 
-@guarded
 def jobs(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """List jobs. Example: sojourn jobs --json"""
+    """List jobs, oldest first."""
     with operator(url, token_file, ca) as api:
         found = api.jobs()
     if as_json:
         print_json(found)
         return
+    from rich.table import Table
+
     table = Table("job", "name", "state", "round")
     for row in found:
-        table.add_row(row["id"][:16], row["name"], row["state"], f"{row['round']}/{row['rounds']}")
-    console.print(table)
+        table.add_row(row["id"][:_SHORT], row["name"], row["state"], f"{row['round']}/{row['rounds']}")
+    show(table)
 
 
-@guarded
 def job(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """Show one job and its table by round. Example: sojourn job 3f2a… --json"""
+    """Show one job: its table by round, and what its agents released."""
+    from sojourn.client.cli.tables import job_tables
+
     with operator(url, token_file, ca) as api:
         found = api.job(identity)
     if as_json:
         print_json(found)
         return
-    console.print(f"[bold]{found['name']}[/]  {found['state']}  round {found['round']} of {found['rounds']}")
-    console.print(round_table(found["table"]))
+    say(f"{found['name']}  {found['state']}  round {found['round']} of {found['rounds']}")
+    for table in job_tables(found["table"]):
+        show(table)
     if found.get("error"):
-        console.print(f"failed with {found['error']['code']} at line {found['error']['line']} of the rounds program")
+        say(f"failed with {found['error']['code']} at line {found['error']['line']} of the rounds program")
 
 
-@guarded
 def follow(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """Show a job's progress until it ends, across restarts of the coordinator.
-
-    Example: sojourn follow 3f2a…
-    """
+    """Show a job's progress until it ends, across restarts of the coordinator."""
     with operator(url, token_file, ca) as api:
-        follow_job(api, identity)
-        if as_json:
-            print_json(api.job(identity))
+        _finish(api, identity, as_json=as_json)
 
 
-@guarded
 def model(
     identity: JOB,
     url: URL,
@@ -109,81 +98,78 @@ def model(
     ca: CA,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path("model.safetensors"),
     round_: Annotated[
-        int | None, typer.Option("--round", help="Of which round; the last one published by default.")
+        int | None, typer.Option("--round", min=0, help="Of which round; the last one published by default.")
     ] = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Fetch a published model as safetensors. Example: sojourn model 3f2a… -o model.safetensors"""
+    """Fetch a published model as safetensors; it is checked against its root."""
+    from sojourn.datoms import split_datoms, to_safetensors, unpack
+
     with operator(url, token_file, ca) as api:
         data, root = api.model(identity, round_)
     tensors = unpack(split_datoms(data), root=bytes.fromhex(root))
-    output.write_bytes(to_safetensors(tensors, {"sojourn.root": root}))
+    write_bytes(output, to_safetensors(tensors, {"sojourn.root": root}), "model")
     if as_json:
         print_json({"root": root, "path": str(output), "tensors": {n: list(t.shape) for n, t in tensors.items()}})
     else:
-        typer.echo(f"{output}  root {root}")
+        say(f"{output}  root {root}")
 
 
-@guarded
 def agents(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """List the agents that have connected. Example: sojourn agents"""
+    """List the agents that have ever connected."""
     with operator(url, token_file, ca) as api:
         found = api.agents()
     if as_json:
         print_json(found)
         return
+    from rich.table import Table
+
     table = Table("agent", "key", "connected")
     for row in found:
-        table.add_row(row["name"], row["key"][:16], "yes" if row["connected"] else "no")
-    console.print(table)
+        table.add_row(row["name"], row["key"][:_SHORT], "yes" if row["connected"] else "no")
+    show(table)
 
 
-def follow_job(api: Operator, identity: str) -> None:
+def _finish(api: Operator, identity: str, *, as_json: bool) -> None:
     """Draw a job's progress on standard error until it ends; leaves with `EXIT_FAILED` when the job failed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     rounds = max(1, int(api.job(identity)["rounds"]))
     with Progress(
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
+        TextColumn("{task.fields[note]}", markup=False),
+        console=Console(stderr=True, highlight=False),
     ) as progress:
         whole = progress.add_task("rounds", total=rounds, note="")
         part = progress.add_task("answers", total=None, note="waiting for agents")
         failure = _draw(api.follow(identity), progress, whole, part)
+    if as_json:
+        print_json(api.job(identity))
     if failure is not None:
         fail(f"the job failed: {failure.get('code')} at line {failure.get('line')} of the rounds program", EXIT_FAILED)
 
 
-def _draw(events: Iterable[Event], progress: Progress, whole: Any, part: Any) -> dict[str, Any] | None:
+def _draw(events: Iterable[Event], progress: Progress, whole: TaskID, part: TaskID) -> dict[str, Any] | None:
     for event in events:
         data = event.data
         if event.name == "opened":
-            agents_ = data.get("participants")
-            progress.reset(part, total=agents_ if isinstance(agents_, int) else len(agents_ or []))
+            progress.reset(part, total=data.get("participants"))
             progress.update(part, note=f"round {data['round']}")
         elif event.name == "answered":
             progress.update(part, completed=data["count"], total=data["of"])
+            if data.get("outcome") != "done":
+                progress.console.print(f"{data['agent']}: {data.get('outcome')}, {data.get('code')}", markup=False)
+        elif event.name == "declined":
+            progress.console.print(f"{data['agent']}: declined, {data['code']}", markup=False)
         elif event.name == "published":
             figures = "  ".join(f"{k} {data[k]:.4f}" for k in ("loss", "auc") if isinstance(data.get(k), float))
             progress.update(whole, completed=data["round"] + 1, note=figures)
+        elif event.name == "closed" and "report" in data:  # a phase that is an end in itself: no model follows
+            progress.update(whole, completed=data["round"] + 1)
         elif event.name == "failed":
             return data
     return None
-
-
-def round_table(rows: list[dict[str, Any]]) -> Table:
-    """A job's rounds: loss, AUC, participants, bytes, time."""
-    table = Table("round", "loss", "AUC", "agents", "patients", "training loss", "KiB", "seconds")
-    for row in rows:
-        table.add_row(
-            str(row["round"]),
-            *(f"{row[k]:.4f}" if row.get(k) is not None else "–" for k in ("loss", "auc")),
-            str(row["participants"]),
-            f"{row['patients']:.0f}" if row.get("patients") is not None else "–",
-            f"{row['train_loss']:.4f}" if row.get("train_loss") is not None else "–",
-            f"{row['bytes'] / 1024:.1f}",
-            f"{row['seconds']:.2f}",
-        )
-    return table

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sojourn.client.cli.common import AS_JSON, guarded, print_json, read_bytes
-from sojourn.codec import encode
+from sojourn.console import AS_JSON, example, print_json, read_bytes, say, write_bytes
 from sojourn.errors import UsageError
-from sojourn.vm import Program, VerifiedProgram, compile_source, disassemble, verify
+
+if TYPE_CHECKING:
+    from sojourn.vm import Program, VerifiedProgram
 
 __all__ = ["app"]
 
@@ -19,43 +20,40 @@ app = typer.Typer(help="Programs: compile, verify, show.", no_args_is_help=True)
 SOURCE = Annotated[Path, typer.Argument(help="Python source with one or more @continuation functions.")]
 
 
-@app.command()
-@guarded
+@app.command(epilog=example("sojourn program build samples/01_hospitals/program.py"))
 def build(
     source: SOURCE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: the source's name with .sjp.")] = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Compile and verify a program. What is outside the language is refused with file, line and what to write.
-
-    Example: sojourn program build samples/01_hospitals/program.py
-    """
+    """Compile and verify a program. What is outside the language is refused with file, line and what to write."""
     program, verified, data = _compiled(source)
     target = output or source.with_suffix(".sjp")
-    target.write_bytes(data)
+    write_bytes(target, data, "program")
     if as_json:
         print_json({"path": str(target), "digest": program.digest.hex(), "bytes": len(data), **_described(verified)})
     else:
-        typer.echo(f"{target}  {len(data)} bytes  {program.digest.hex()}")
+        say(f"{target}  {len(data)} bytes  {program.digest.hex()}")
 
 
-@app.command()
-@guarded
+@app.command(epilog=example("sojourn program show samples/01_hospitals/program.py"))
 def show(source: SOURCE, as_json: AS_JSON = False) -> None:
-    """Show a program's entries, the effects each can reach, and its instructions.
+    """Show a program's entries, the effects each can reach, and its instructions."""
+    from sojourn.vm import disassemble
 
-    Example: sojourn program show samples/01_hospitals/program.py
-    """
     program, verified, _ = _compiled(source)
     if as_json:
         print_json({"digest": program.digest.hex(), **_described(verified)})
         return
     for entry in sorted(verified.entries):
-        typer.echo(f"entry {entry}: {', '.join(sorted(verified.effects(entry)))}")
-    typer.echo(disassemble(program))
+        say(f"entry {entry}: {', '.join(sorted(verified.effects(entry)))}")
+    say(disassemble(program))
 
 
 def _compiled(source: Path) -> tuple[Program, VerifiedProgram, bytes]:
+    from sojourn.codec import encode
+    from sojourn.vm import compile_source, verify
+
     try:
         text = read_bytes(source, "source").decode("utf-8")
     except UnicodeDecodeError as problem:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from sojourn.client.cli.common import AS_JSON, console, guarded, print_json
+from sojourn.console import AS_JSON, EXIT_INTERRUPTED, example, print_json, say, show, tell
 from sojourn.errors import UsageError
-from sojourn.registrar import RegistrarState, serve
+
+if TYPE_CHECKING:
+    from sojourn.registrar import RegistrarState
 
 __all__ = ["app"]
 
@@ -25,23 +25,29 @@ STATE = Annotated[Path, typer.Option("--state", help="The registrar's folder, as
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
-@app.command(name="serve")
-@guarded
-def serve_command(
+@app.command(epilog=example("sojourn registrar serve --state federation/registrar --listen 0.0.0.0:7442"))
+def serve(
     state: STATE,
     listen: Annotated[str, typer.Option("--listen", help="HOST:PORT to listen on.")] = "127.0.0.1:7442",
+    as_json: AS_JSON = False,
 ) -> None:
-    """Answer enrolment requests until interrupted.
+    """Answer enrolment requests until interrupted."""
+    import asyncio
 
-    Example: sojourn registrar serve --state federation/registrar --listen 0.0.0.0:7442
-    """
+    from sojourn.registrar import RegistrarState
+
     host, port = _address(listen)
     with RegistrarState.open(state) as opened:
-        asyncio.run(_serve(opened, host, port))
+        stopped = asyncio.run(_serve(opened, host, port, as_json=as_json))
+    if stopped == signal.SIGINT:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
-@app.command()
-@guarded
+@app.command(
+    epilog=example(
+        "sojourn registrar token --state federation/registrar --name ward-7 --url wss://registrar.example.org:7442"
+    )
+)
 def token(
     state: STATE,
     name: Annotated[str, typer.Option("--name", help="Name of the agent that may enrol with it.")],
@@ -49,34 +55,42 @@ def token(
     ttl: Annotated[str, typer.Option("--ttl", help="How long it is good: 30m, 24h, 7d.")] = "24h",
     as_json: AS_JSON = False,
 ) -> None:
-    """Mint a token that enrols one agent, once. Give it to the agent's operator over a safe channel.
+    """Mint a token that enrols one agent, once. Give it to the agent's operator over a safe channel."""
+    from sojourn.registrar import RegistrarState
 
-    Example: sojourn registrar token --state federation/registrar --name ward-7 --url wss://registrar.example.org:7442
-    """
+    lifetime = _milliseconds(ttl)
     with RegistrarState.open(state) as opened:
-        minted = opened.mint_token(name, url=url, ttl_ms=_milliseconds(ttl))
+        minted = opened.mint_token(name, url=url, ttl_ms=lifetime)
     if as_json:
         print_json({"name": name, "token": minted})
     else:
-        typer.echo(minted)
+        say(minted)
 
 
-@app.command(name="list")
-@guarded
-def list_command(state: STATE, as_json: AS_JSON = False) -> None:
-    """List the agents that enrolled here. Example: sojourn registrar list --state federation/registrar --json"""
+@app.command(name="list", epilog=example("sojourn registrar list --state federation/registrar --json"))
+def list_agents(state: STATE, as_json: AS_JSON = False) -> None:
+    """List the agents that enrolled here."""
+    from sojourn.registrar import RegistrarState
+
     with RegistrarState.open(state) as opened:
-        found = [{"name": a.name, "key": a.key.hex()} for a in opened.agents()]
+        found = [{"name": agent.name, "key": agent.key.hex()} for agent in opened.agents()]
     if as_json:
         print_json(found)
         return
+    from rich.table import Table
+
     table = Table("agent", "key")
     for row in found:
         table.add_row(row["name"], row["key"][:16])
-    console.print(table)
+    show(table)
 
 
-async def _serve(state: RegistrarState, host: str, port: int) -> None:
+async def _serve(state: RegistrarState, host: str, port: int, *, as_json: bool) -> int:
+    """Serve until a signal; returns its number."""
+    import asyncio
+
+    from sojourn.registrar import serve
+
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def stop(number: int) -> None:
@@ -86,20 +100,22 @@ async def _serve(state: RegistrarState, host: str, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     async with await serve(state, host, port) as server:
-        console.print(f"enrolling agents on wss://{host}:{server.port}")
-        if await stopped == signal.SIGINT:
-            raise KeyboardInterrupt
+        url = f"wss://{host}:{server.port}"
+        tell(f"enrolling agents on {url}")
+        if as_json:
+            print_json({"url": url})
+        return await stopped
 
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"{text!r} is no HOST:PORT; write for example 127.0.0.1:7442")
     return host.strip("[]"), int(port)
 
 
 def _milliseconds(text: str) -> int:
     unit = UNITS.get(text[-1:])
-    if unit is None or not text[:-1].isdigit() or not int(text[:-1]):
+    if unit is None or not text[:-1].isdecimal() or not int(text[:-1]):
         raise UsageError(f"{text!r} is no duration; write for example 30m, 24h or 7d")
     return int(int(text[:-1]) * unit / timedelta(milliseconds=1))

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from rich.table import Table
 
-from sojourn.client.cli.common import AS_JSON, console, guarded, print_json
-from sojourn.contracts import Roster
-from sojourn.crypto import create_trust, load_trusted_set, revise_roster
+from sojourn.console import AS_JSON, example, print_json, say, tell
+from sojourn.console import show as show_table
 from sojourn.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sojourn.contracts import Roster
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Keys and the roster that the root key signs.", no_args_is_help=True)
 
 
-@app.command()
-@guarded
+@app.command(epilog=example("sojourn trust init federation --author alice --host coordinator.example.org"))
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder to make; it must not exist.")],
     author: Annotated[list[str] | None, typer.Option("--author", help="Name of an author; repeat for more.")] = None,
@@ -34,9 +34,12 @@ def init(
     """Make root key, registrar, coordinator, authors and the first roster, each in a folder of its own.
 
     Afterwards take `root/` offline and move each other folder to its party. `ca.pem` and `root.pub` are public.
-
-    Example: sojourn trust init federation --author alice --host coordinator.example.org
     """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from sojourn.crypto import create_trust, load_trusted_set
+
     layout = create_trust(directory, authors=author or ["author"], hosts=host or [])
     roster = load_trusted_set(layout.root).roster
     authority = x509.load_der_x509_certificate(roster.authority)
@@ -45,42 +48,50 @@ def init(
     if as_json:
         print_json(_described(roster))
         return
-    console.print(_table(roster))
-    console.print(f"now take [bold]{layout.root}[/] offline: whoever holds it decides who is who")
+    show_table(_table(roster))
+    tell(f"now take {layout.root} offline: whoever holds it decides who is who")
 
 
-@app.command()
-@guarded
+@app.command(epilog=example("sojourn trust show federation/author"))
 def show(
     folder: Annotated[Path, typer.Argument(help="Folder of any party: it holds root.pub and roster.signed.")],
     as_json: AS_JSON = False,
 ) -> None:
-    """Verify and show the roster of a folder. Example: sojourn trust show federation/author"""
+    """Verify and show the roster of a folder."""
+    from sojourn.crypto import load_trusted_set
+
     roster = load_trusted_set(folder).roster
     if as_json:
         print_json(_described(roster))
     else:
-        console.print(_table(roster))
+        show_table(_table(roster))
 
 
-@app.command()
-@guarded
+@app.command(epilog=example("sojourn trust revoke federation/root 3fa1…"))
 def revoke(
     root: Annotated[Path, typer.Argument(help="The root's folder, brought online for this.")],
     key: Annotated[list[str], typer.Argument(help="Key ids to revoke, hexadecimal (agents too).")],
+    as_json: AS_JSON = False,
 ) -> None:
-    """Sign the next roster with these keys revoked; give the file to all parties, the coordinator first.
+    """Sign the next roster with these keys revoked; give the file to all parties, the coordinator first."""
+    from sojourn.codec import DIGEST_BYTES
+    from sojourn.crypto import load_trusted_set, revise_roster
 
-    Example: sojourn trust revoke federation/root 3fa1…
-    """
     try:
-        keys = [bytes.fromhex(k) for k in key]
+        keys = [bytes.fromhex(text) for text in key]
     except ValueError:
+        keys = []
+    if not keys or any(len(one) != DIGEST_BYTES for one in keys):
         raise UsageError(
-            "a key id is hexadecimal; `sojourn agents --json` and `sojourn trust show` list them"
-        ) from None
+            f"a key id is {2 * DIGEST_BYTES} hexadecimal digits; "
+            "`sojourn agents --json` and `sojourn trust show --json` list them"
+        )
     revise_roster(root, revoke=keys)
-    typer.echo(f"{root / 'roster.signed'}: version {load_trusted_set(root).roster.version}")
+    roster = load_trusted_set(root).roster
+    if as_json:
+        print_json(_described(roster))
+    else:
+        say(f"{root / 'roster.signed'}: version {roster.version}")
 
 
 def _described(roster: Roster) -> dict[str, object]:
@@ -90,6 +101,8 @@ def _described(roster: Roster) -> dict[str, object]:
 
 
 def _table(roster: Roster) -> Table:
+    from rich.table import Table
+
     expires = datetime.fromtimestamp(roster.expires_ms / 1000, tz=UTC).date()
     table = Table("role", "name", "key", title=f"roster version {roster.version}, expires {expires}")
     for entry in roster.entries:

@@ -10,6 +10,7 @@ from sojourn.client.provenance.archive import Archive, must, naming
 from sojourn.client.provenance.documents import Documents
 from sojourn.codec import digest, encode
 from sojourn.contracts import Entry, Job, LedgerEntry, entry_line, verify_chain
+from sojourn.contracts.ledger import FIRST_PREVIOUS
 from sojourn.crypto.verified import Verified
 from sojourn.errors import DecodeError, ProvenanceBroken
 
@@ -48,8 +49,9 @@ def read_ledger(archive: Archive, documents: Documents, job: Verified[Job]) -> L
     must(HEAD, head.value.job == job.digest, "is the ledger's head of another job")
     with naming(LINES):
         entries = verify_chain(_entries(archive[LINES]))
-    must(LINES, len(entries) == head.value.entries, f"has {len(entries)} entries, {head.value.entries} were signed")
-    must(LINES, bool(entries) and digest(encode(entries[-1])) == head.value.head, "is not the ledger that was signed")
+    shown = (len(entries), digest(encode(entries[-1])) if entries else FIRST_PREVIOUS)
+    must(LINES, shown == (head.value.entries, head.value.head), "is not the ledger that the coordinator signed")
+    must(LINES, bool(entries), "is empty")
     must(LINES, all(entry.job == job.digest for entry in entries), "has an entry of another job")
     must(LINES, (entries[0].kind, entries[0].subject) == ("submitted", job.digest), "does not begin with the job")
     published = tuple((_round(entry), entry) for entry in entries if entry.kind == "published")
@@ -80,9 +82,7 @@ def _closed(entries: Iterable[LedgerEntry]) -> dict[bytes, dict[bytes, tuple[byt
 
 def _entries(data: bytes) -> Iterator[bytes]:
     """The exact bytes of each entry; what a line says in readable form is what those bytes say."""
-    lines = data.split(b"\n")
-    if lines.pop():
-        raise DecodeError("schema", "the last line does not end")
+    *lines, _ = data.split(b"\n")  # a last line that does not end is none, which the signed head tells
     for number, line in enumerate(lines):
         try:
             entry = bytes.fromhex(json.loads(line)["bytes"])

@@ -150,12 +150,11 @@ class Rounds:
         must(f"{folder}/publication.signed", publication.closure == found.digest, "was folded from another closure")
         self._check_counted(item, closure, recorded)
         phase = next((phase for phase in self.job.value.phases if phase.name == closure.phase), None)
-        if phase is None:
-            raise ProvenanceBroken(item, f"closes phase {closure.phase!r}, which the job does not have")
+        releases = () if phase is None else phase.answer
+        spec = next((release.update for release in releases if release.update is not None), None)
+        if phase is None or spec is None:
+            raise ProvenanceBroken(item, f"closes phase {closure.phase!r}, of which the job folds no updates")
         must(item, len(closure.answers) >= phase.quorum, f"counts fewer answers than the quorum of {phase.quorum}")
-        spec = next((release.update for release in phase.answer if release.update is not None), None)
-        if spec is None:
-            raise ProvenanceBroken(item, f"closes phase {closure.phase!r}, whose answers hold no update to fold")
         trained = {tensor.name: tensor.shape for tensor in self.plan.state if tensor.trained}
         fold = fold_of(self.job.value.policy, tensors, spec, trained) if self.recompute else None
         return _Phase(folder, closure, recorded, base, spec, trained, fold)

@@ -1,0 +1,63 @@
+"""Rows of a job's table: what the answers of a closed phase came to.
+
+A phase whose answers hold an update gets its row when the model is published. A phase without one is an end in itself
+(analytics): its row, a *report*, is written with the phase's closing, in the same transaction, and says what each agent
+released besides the total. Everything here was released by its owner; nothing is private any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from sojourn_coordinator.desk import PhaseDesk
+from sojourn_coordinator.rounds import summarise
+from sojourn_coordinator.store.schema import operations
+
+__all__ = ["REPORT", "phase_report", "phase_summary", "read_reports"]
+
+REPORT: Final = "report"
+"""Key of a report in the recorded detail of its `fleet.ask`."""
+
+
+def phase_summary(desk: PhaseDesk, round_: int, now_ms: int) -> dict[str, Any]:
+    """The row of a closed phase. Released scalars stand under their names, and two of them under fixed ones."""
+    released = summarise(desk.contributions())
+    return {
+        "round": round_,
+        "participants": len(desk.ledger.counted),
+        "invited": len(desk.ledger.participants),
+        "bytes": desk.moved,
+        "seconds": max(0, now_ms - desk.facts.opened_ms) / 1000,
+        "patients": released.get("patients"),
+        "train_loss": released.get("loss"),
+        "released": released,
+    }
+
+
+def phase_report(desk: PhaseDesk, now_ms: int, name_of: Callable[[bytes], str]) -> dict[str, Any]:
+    """The row of a closed phase without an update, with what each agent released, by agent's name."""
+    parts = [
+        {
+            "agent": name_of(part.agent),
+            "key": part.agent.hex(),
+            "released": {each.name: each.value for each in part.releases if each.value is not None},
+        }
+        for part in desk.contributions()
+    ]
+    listed = sorted(parts, key=lambda part: (part["agent"], part["key"]))
+    return {**phase_summary(desk, desk.facts.round, now_ms), "phase": desk.facts.phase.name, "agents": listed}
+
+
+def read_reports(connection: Connection, run: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """The reports of a run, each with the operation of its `fleet.ask`, oldest first."""
+    query = select(operations.c.operation, operations.c.detail).where(
+        operations.c.run == run, operations.c.effect == "fleet.ask"
+    )
+    rows = [
+        (row.operation, json.loads(row.detail)) for row in connection.execute(query.order_by(operations.c.operation))
+    ]
+    return [(operation, detail[REPORT]) for operation, detail in rows if REPORT in detail]

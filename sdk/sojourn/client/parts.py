@@ -1,0 +1,145 @@
+"""The parts of a submission, each from what its author passes: checked phases, compiled code, plan, model, arguments.
+
+Every mistake is a `UsageError` that says what to write.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from sojourn.client.review import Code
+from sojourn.codec import digest, encode, normalised
+from sojourn.contracts import SUITE_1, Phase, Plan, Scalar
+from sojourn.datoms import BlockKind, join_datoms, pack_list
+from sojourn.errors import SojournError, UsageError
+from sojourn.vm import compile_source, verify
+
+__all__ = ["Tensors", "args_of", "compiled", "model_of", "packed", "phases_of", "plan_of", "policy_of", "programs_of"]
+
+PACKAGED: Final = "sojourn_policies"
+"""The package above this one that ships round loops and policies; imported by name, when a job needs it."""
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def phases_of(phases: Iterable[Phase], participants: int) -> tuple[Phase, ...]:
+    """Phases with their numbers in place, and quorums that a cohort can reach."""
+    listed = tuple(normalised(each) for each in phases)
+    if not listed:
+        raise UsageError("a job has one phase or more; pass phases=[phase(name, entry=..., answer=[...])]")
+    for each in listed:
+        if each.quorum < 1:
+            raise UsageError(f"phase {each.name!r} has quorum {each.quorum}; write 1 or more")
+        if 0 < participants < each.quorum:
+            raise UsageError(
+                f"phase {each.name!r} has quorum {each.quorum}, and a cohort has {participants} participants; "
+                "lower the quorum or raise participants"
+            )
+    return listed
+
+
+def programs_of(program: Path | str, rounds: Path | str | None, rounds_entry: str) -> tuple[Code, Code]:
+    """The agent program and the rounds program, which may be the same."""
+    code = compiled(program, "program")
+    if rounds is None and rounds_entry in code.program.entries:
+        return code, code
+    return code, compiled("fedavg" if rounds is None else rounds, "rounds")
+
+
+def compiled(source: Path | str, what: str) -> Code:
+    """Compile a file, source text, or a packaged round loop."""
+    if isinstance(source, Path):
+        try:
+            text, file = source.read_text(encoding="utf-8"), source.name
+        except (OSError, UnicodeDecodeError) as problem:
+            raise UsageError(f"{what}: cannot read {source}: {problem}; pass the path of a UTF-8 file") from None
+    elif "\n" in source:
+        text, file = source, f"<{what}>"
+    elif what == "rounds":
+        text, file = importlib.import_module(PACKAGED).packaged_rounds(source)
+    else:
+        raise UsageError(f"program is the text {source!r}, which is no program; for a file write Path({source!r})")
+    return Code(verify(encode(compile_source(text, file))), file)
+
+
+def policy_of(policy: str | Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The record of a policy that a coordinator has.
+
+    Raises:
+        ConfigError: there is none of this name, or it has no such option.
+    """
+    chosen: dict[str, Scalar] = {"name": policy} if isinstance(policy, str) else dict(policy)
+    importlib.import_module(PACKAGED).policy(chosen)
+    return chosen
+
+
+def plan_of(name: str, plan: Plan | None, graphs: Mapping[str, bytes | Path] | None) -> tuple[Plan, dict[str, bytes]]:
+    """The plan with digests and floats in place, checked against its graphs; an empty one for a job without graphs."""
+    files = {}
+    for graph, given in (graphs or {}).items():
+        try:
+            files[graph] = given if isinstance(given, bytes) else given.read_bytes()
+        except OSError as problem:
+            raise UsageError(f"graph {graph!r}: cannot read {given!s}: {problem.strerror}; pass its path") from None
+    if plan is None:
+        if files:
+            raise UsageError(f"graphs={sorted(files)} and no plan; pass plan= with the manifest of these graphs")
+        return Plan(suite=SUITE_1, name=name, state=(), graphs=(), constants={}), {}
+    filled = tuple(
+        msgspec.structs.replace(graph, digest=digest(files[graph.name]))
+        if not graph.digest and graph.name in files
+        else graph
+        for graph in plan.graphs
+    )
+    whole = normalised(msgspec.structs.replace(plan, graphs=filled))
+    from sojourn.interpreters import check_plan  # noqa: PLC0415 - a runtime that a job without graphs does without
+
+    try:
+        check_plan(whole, files)
+    except UsageError:
+        raise
+    except SojournError as problem:
+        raise UsageError(str(problem)) from problem
+    return whole, files
+
+
+def model_of(plan: Plan, initial: Tensors | None) -> Tensors:
+    """The initial model: no tensor where the plan trains none."""
+    trained = [tensor.name for tensor in plan.state if tensor.trained]
+    if initial is None and trained:
+        raise UsageError(f"the plan trains {', '.join(trained)}; pass initial= with a float32 array for each")
+    model = {name: np.asarray(tensor) for name, tensor in (initial or {}).items()}
+    for name in trained:
+        if name in model and model[name].dtype != np.float32:
+            raise UsageError(f"initial[{name!r}] is {model[name].dtype}; write array.astype(numpy.float32)")
+    return model
+
+
+def packed(tensors: Tensors, kind: BlockKind, what: str) -> tuple[bytes, bytes]:
+    """Joined datoms of named tensors, and the root of their stream."""
+    try:
+        datoms, root = pack_list({name: np.asarray(tensor) for name, tensor in tensors.items()}, kind)
+    except UsageError as problem:
+        raise UsageError(f"{what}: {problem}") from None
+    return join_datoms(datoms), root
+
+
+def args_of(args: Mapping[str, Scalar] | None, loop: Code) -> dict[str, Scalar]:
+    """The job's arguments: plain values, and what a packaged round loop needs."""
+    given = dict(args or {})
+    for key, value in given.items():
+        if type(value) not in {bool, int, float, str}:
+            raise UsageError(
+                f"args[{key!r}] is of type {type(value).__name__}; write a bool, int, float or str, "
+                "for example int(value)"
+            )
+    if loop.file.startswith(f"{PACKAGED}/") and type(given.get("rounds")) is not int:
+        raise UsageError(f'{loop.file} counts to args["rounds"]; pass for example args={{"rounds": 10}}')
+    return given
