@@ -19,7 +19,8 @@ from sojourn.contracts import Graph, Plan
 from sojourn.crypto import VerifiedSubmission
 from sojourn.datoms import DType, split_datoms, unpack
 from sojourn.errors import PlanMismatch, ProgramInvalid
-from sojourn.vm import EFFECTS, verify
+from sojourn.vm import verify
+from sojourn.vm.effects import AGENT_EFFECTS, ROUNDS_EFFECTS
 
 __all__ = [
     "AGENT_EFFECTS",
@@ -32,14 +33,6 @@ __all__ = [
 
 EVALUATE: Final = "evaluate"
 """Name of the graph that a coordinator runs on public held-out data."""
-
-_COORDINATOR_ONLY: Final = frozenset(n for n in EFFECTS if n.partition(".")[0] in {"fleet", "updates", "model"})
-
-ROUNDS_EFFECTS: Final = _COORDINATOR_ONLY | {"log.note"}
-"""What a coordinator serves."""
-
-AGENT_EFFECTS: Final = frozenset(EFFECTS) - _COORDINATOR_ONLY
-"""What an agent serves."""
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 

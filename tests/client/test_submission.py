@@ -332,7 +332,7 @@ def test_sources(build, tmp_path):
     (tmp_path / "latin.py").write_bytes(b"# \xe9\n")
     refused("pass the path of a UTF-8 file", build, program=tmp_path / "latin.py")
     with pytest.raises(ProgramRefused, match=r"<program>:\d+:\d+: .*write"):
-        build(program=SURVEY.replace("return {", "return lambda: {"))
+        build(program=SURVEY.replace("return {", "yield {"))
 
 
 def test_only_an_author_signs(trust):

@@ -41,8 +41,8 @@ HEAD = "from sojourn.program import continuation, fleet, gpu, log, private, rele
 ENTRY = "@continuation\ndef clinic(order):\n"
 
 REFUSED = (
-    ENTRY + "    ages = [age for age in order.args]\n",
-    ENTRY + "    try:\n        log.note('x')\n    except ValueError:\n        pass\n",
+    ENTRY + "    with order.args as args:\n        log.note('x')\n",
+    ENTRY + "    class Clinic:\n        pass\n",
     ENTRY + "    rows = stream.open('patients', fields=['age'])\n    first = stream.first(rows)\n",
     "def look(rows):\n    release.count(rows, of='n', name='n', high=10)\n\n\n"
     + ENTRY
@@ -69,6 +69,8 @@ def blocks(path: Path, kind: str) -> list[str]:
 def effects_table() -> str:
     lines = ["| effect | where | durability | served by | what it does |", "|---|---|---|---|---|"]
     for spec in EFFECTS.values():
+        if not any(spec.name in effects for effects in SERVED.values()):
+            continue
         namespace, _, name = spec.name.partition(".")
         text = getattr(getattr(names, namespace), name).__doc__.partition("\n")[0].replace("|", "\\|")
         where = "both" if len(spec.worlds) > 1 else next(iter(spec.worlds))
@@ -80,7 +82,7 @@ def effects_table() -> str:
 def words() -> str:
     raised = [f"`{name}`" for name in EXCEPTIONS if name in RAISABLE]
     parts = {
-        "Functions": [f"`{name}`" for name in BUILTINS],
+        "Functions": [f"`{name}`" for name in BUILTINS if not name.startswith(".")],
         "Methods": [f"`{name}`" for name in METHODS],
         "Exceptions to raise": raised,
     }

@@ -56,6 +56,7 @@ def test_each_effect_declares_its_durability() -> None:
     assert {name for name, durability in stated.items() if durability == "commit"} == {
         "release.update", "release.count", "release.mean", "release.sum", "log.note",
         "fleet.invite", "fleet.ask", "updates.aggregate", "model.publish",
+        "task.spawn", "task.join", "task.cancel",
     }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ SMUGGLE = """
 def inner(rows):
     return 7
 
-def region(rows, x):
+def region(x):
     gpu.run("g", x=x)
     return x
 
@@ -71,7 +72,7 @@ def region(rows, x):
 def main():
     rows = stream.open("patients", fields=["x"])
     box = private(inner, rows, fuel=1000, memory=10000)
-    other = private(region, rows, 1, fuel=1000, memory=10000)
+    other = private(region, 1, fuel=1000, memory=10000)
     return [box, other]
 """
 
@@ -92,7 +93,7 @@ def test_a_box_that_is_smuggled_into_a_regions_snapshot_is_refused() -> None:
     frame = region.frames[0]
     smuggled = msgspec.structs.replace(frame, locals=(box, *frame.locals[1:]))
     forged = msgspec.structs.replace(snapshot, runs=(public, msgspec.structs.replace(region, frames=(smuggled,))))
-    with pytest.raises(SnapshotInvalid, match="box inside of the private world"):
+    with pytest.raises(SnapshotInvalid, match="does not flow to its label"):
         Machine.load(verified, encode(forged))
 
 

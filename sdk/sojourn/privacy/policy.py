@@ -33,7 +33,7 @@ from sojourn.codec import digest
 from sojourn.errors import PolicyInvalid
 from sojourn.limits import MAX_DOCUMENT_BYTES, MAX_FUEL, MAX_MEMORY_BYTES, MAX_NAME_CHARS
 from sojourn.privacy.diagnosis import describe
-from sojourn.vm import EFFECTS
+from sojourn.vm.effects import AGENT_EFFECTS
 
 __all__ = ["AGENT_EFFECTS", "ANY_PLAN", "ANY_PROGRAM", "AdmitRule", "OwnerPolicy", "ReleaseRule"]
 
@@ -42,11 +42,6 @@ ANY_PLAN: Final = "any-pinned-by-author"
 
 _HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
-
-
-_COORDINATOR_EFFECTS: Final = ("fleet.", "updates.", "model.")
-AGENT_EFFECTS: Final = tuple(sorted(name for name in EFFECTS if not name.startswith(_COORDINATOR_EFFECTS)))
-"""Every effect that an agent's program can make."""
 
 
 def _tuple(value: object) -> object:
@@ -194,7 +189,7 @@ class AdmitRule(_Part):
         description=f"a list of hashes ['sha256:<64 lower-case hexadecimal characters>'], or '{ANY_PLAN}'"
     )
     streams: dict[Name, Names] = Field(description='a table from stream to fields, for example { patients = ["x"] }')
-    effects: Effects = Field(description=f"a list of {', '.join(AGENT_EFFECTS)}")
+    effects: Effects = Field(description=f"a list of {', '.join(sorted(AGENT_EFFECTS))}")
     max_fuel: Annotated[int, Field(gt=0, le=MAX_FUEL)] = Field(description=f"instructions of a run, 1 to {MAX_FUEL}")
     max_memory: Annotated[int, Field(gt=0, le=MAX_MEMORY_BYTES)] = Field(
         description=f"bytes of a run's program values, 1 to {MAX_MEMORY_BYTES}"

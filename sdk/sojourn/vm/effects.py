@@ -95,6 +95,18 @@ EFFECTS: Final[dict[str, EffectSpec]] = {spec.name: spec for spec in _TABLE}
 # The effects behind forms of the language, by operation and by name.
 TASKS: Final[dict[int, str]] = {Op.SPAWN: "task.spawn", Op.FORK: "task.spawn"}
 FORMS: Final[dict[str, str]] = {"join": "task.join", "cancel": "task.cancel"}
+
+_COORDINATOR_ONLY: Final = frozenset(n for n in EFFECTS if n.partition(".")[0] in {"fleet", "updates", "model"})
+
+ROUNDS_EFFECTS: Final = _COORDINATOR_ONLY | {"log.note"}
+"""What a coordinator serves."""
+
+# No host serves children of a run yet: a policy cannot admit them, and a submission that can reach them is refused.
+_UNSERVED: Final = frozenset(n for n in EFFECTS if n.startswith("task."))
+
+AGENT_EFFECTS: Final = frozenset(EFFECTS) - _COORDINATOR_ONLY - _UNSERVED
+"""What an agent serves."""
+
 NAMESPACES: Final = frozenset(name.partition(".")[0] for name in EFFECTS)
 
 
