@@ -56,7 +56,7 @@ class Address:
             ConfigError: it is not of that form.
         """
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isdecimal() or int(port) > 65_535:
+        if not colon or "/" in host or not port.isdecimal() or int(port) > 65_535:
             raise ConfigError(f"{text!r} is not an address; write HOST:PORT, for example 127.0.0.1:7443")
         return cls(host.strip("[]") or "127.0.0.1", int(port))
 

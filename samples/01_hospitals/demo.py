@@ -139,6 +139,15 @@ def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
     compared = baselines.compare(seed)
     summary = report.summary(done, found, compared, output)
     report.draw(console, done, compared, output)
+    console.print(
+        f"model, curves, provenance and logs are in {output}/; the model's root is {found['model']}", soft_wrap=True
+    )
+    console.print("to verify its provenance on any machine, and to compute it again bit for bit:")
+    console.print(
+        f"  {os.path.relpath(BIN / 'sojourn')} provenance trace {output}/model.safetensors "
+        f"--export {output}/provenance.zip --root {output}/root.pub --recompute",
+        soft_wrap=True,
+    )
     return {
         **summary,
         "model_sha256": hexdigest((output / "model.safetensors").read_bytes()),
@@ -147,10 +156,17 @@ def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
     }
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError("a seed is a number from 0 to 4294967295")
+    return value
+
+
 def main() -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description="Train over five hospitals, without a row leaving any of them.")
-    parser.add_argument("--seed", type=int, default=0, help="draws held-out set and hospitals (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="draws held-out set and hospitals (default 0)")
     parser.add_argument("--chaos", action="store_true", help="kill an agent and the coordinator on the way")
     parser.add_argument("--chaos-seed", type=int, default=None, help="where they are killed (default: drawn)")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for model, curves, provenance")

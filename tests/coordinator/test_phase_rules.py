@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,6 +229,18 @@ def test_summary_is_weighted_and_has_no_order(order) -> None:
     ]
     found = summarise(parts[number] for number in order)
     assert found == {"patients": 40.0, "loss": 1.75}
+
+
+def test_a_mean_follows_its_count() -> None:
+    """Weighted by the count right before it, not by another one of the same answer."""
+
+    def answer(key: bytes, everyone: float, late: float, mean: float) -> Contribution:
+        count, average = released(1, value=everyone)[1:2][0], released(2, value=mean)[2:][0]
+        counts = (msgspec.structs.replace(count, name="all"), msgspec.structs.replace(count, name="late", value=late))
+        return Contribution(key, (*counts, average))
+
+    found = summarise([answer(KEYS[0], 500.0, 10.0, 1.0), answer(KEYS[1], 100.0, 30.0, 2.0)])
+    assert found == {"all": 600.0, "late": 40.0, "loss": 1.75}
 
 
 def test_a_mean_of_nobody_is_left_out() -> None:

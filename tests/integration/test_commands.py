@@ -170,10 +170,16 @@ def test_what_an_operator_can_get_wrong(sojourn: Commands, env: dict[str, str], 
 
 
 def test_jobs_that_do_not_exist(sojourn: Commands, tmp_path: Path) -> None:
-    for arguments in (["job", "ab" * 32], ["follow", "ab" * 32], ["model", "ab" * 32], ["job", "no-such"]):
+    for arguments in (["job", "ab" * 32], ["follow", "ab" * 32], ["model", "ab" * 32]):
         done = sojourn(*arguments)
         assert (done.exit_code, done.stdout) == (1, ""), arguments
         assert "not_found" in done.stderr
+    for wrong, words in (("no-such", "no job id"), ("", "no job id"), ("0" * 12, "0 jobs begin with")):
+        done = sojourn("job", wrong)
+        assert (done.exit_code, done.stdout) == (2, ""), wrong
+        assert words in done.stderr
+    (job,) = json.loads(sojourn("jobs", "--json").stdout)
+    assert json.loads(sojourn("job", job["id"][:10], "--json").stdout)["id"] == job["id"]
     export = tmp_path / "none.zip"
     assert sojourn("provenance", "export", "ab" * 32, "-o", export).exit_code == 1
     assert not export.exists()

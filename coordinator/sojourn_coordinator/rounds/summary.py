@@ -22,8 +22,8 @@ class Contribution:
 def summarise(contributions: Iterable[Contribution]) -> dict[str, float]:
     """Fold released scalars by name.
 
-    Counts and sums add up. Means are averaged with the first count of their answer as the weight, evenly where no
-    answer has one.
+    Counts and sums add up. A mean is averaged with the last count released before it in the same answer as its weight:
+    a mean follows its count. Means with no count before them weigh the same.
 
     Returns:
         One number for each released name; a mean over no units is left out.
@@ -32,13 +32,15 @@ def summarise(contributions: Iterable[Contribution]) -> dict[str, float]:
     totals: dict[str, list[float]] = {}
     means: dict[str, list[tuple[float, float]]] = {}
     for part in listed:
-        count = next((r.value for r in part.releases if r.kind == "count" and r.value is not None), None)
+        count = 1.0
         for released in part.releases:
             if released.value is None:
                 continue
             if released.kind == "mean":
-                means.setdefault(released.name, []).append((released.value, 1.0 if count is None else count))
+                means.setdefault(released.name, []).append((released.value, count))
             else:
+                if released.kind == "count":
+                    count = released.value
                 totals.setdefault(released.name, []).append(released.value)
     folded = {name: math.fsum(values) for name, values in totals.items()}
     for name, pairs in means.items():

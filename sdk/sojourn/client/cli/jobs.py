@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator
+from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
 from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, tell, write_bytes
 
 if TYPE_CHECKING:
@@ -44,12 +44,17 @@ def submit(
     """Submit a job. The same file again names the same job."""
     data = read_bytes(submission, "submission")
     with operator(url, token_file, ca) as api:
+        before = {row["id"]: row["state"] for row in api.jobs()}
         identity = api.submit(data)
-        tell(f"submitted as job {identity}")
+        if identity in before:
+            tell(f"these bytes were submitted before as job {identity}, which is {before[identity]}")
+            tell("to run it once more, build a new submission: each has an identity of its own")
+        else:
+            tell(f"submitted as job {identity}")
         if follow:
             _finish(api, identity, as_json=as_json)
         elif as_json:
-            print_json({"job": identity})
+            print_json({"job": identity, "new": identity not in before})
         else:
             say(identity)
 
@@ -74,7 +79,7 @@ def job(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSO
     from sojourn.client.cli.tables import job_tables
 
     with operator(url, token_file, ca) as api:
-        found = api.job(identity)
+        found = api.job(whole_id(api, identity))
     if as_json:
         print_json(found)
         return
@@ -88,7 +93,7 @@ def job(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSO
 def follow(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
     """Show a job's progress until it ends, across restarts of the coordinator."""
     with operator(url, token_file, ca) as api:
-        _finish(api, identity, as_json=as_json)
+        _finish(api, whole_id(api, identity), as_json=as_json)
 
 
 def model(
@@ -106,7 +111,7 @@ def model(
     from sojourn.datoms import split_datoms, to_safetensors, unpack
 
     with operator(url, token_file, ca) as api:
-        data, root = api.model(identity, round_)
+        data, root = api.model(whole_id(api, identity), round_)
     tensors = unpack(split_datoms(data), root=bytes.fromhex(root))
     write_bytes(output, to_safetensors(tensors, {"sojourn.root": root}), "model")
     if as_json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sojourn.console import AS_JSON, example, print_json, read_bytes, say, tell, write_bytes
+from sojourn.errors import UsageError
 
 __all__ = ["app"]
 
@@ -26,11 +27,17 @@ def draft(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it; by default standard output.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
     """Write a policy that admits exactly this submission, for its owner to read, to edit and then to put in force."""
     from sojourn.client.drafts import policy_for
 
+    if output is not None and output.exists() and not force:
+        raise UsageError(
+            f"{output} is there already; append the [[admit]] block of a draft to it to admit one job more, "
+            "or replace it with --force"
+        )
     text = policy_for(read_bytes(submission, "submission"), owner)
     if output is not None:
         write_bytes(output, text.encode("utf-8"), "policy")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator
+from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
 from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show
 from sojourn.errors import ProvenanceBroken, UsageError
 
@@ -33,7 +33,7 @@ def export(
     """Fetch everything that `trace` needs: signed documents, streams, the ledger."""
     with operator(url, token_file, ca) as api:
         try:
-            checksum = api.export(identity, output)
+            checksum = api.export(whole_id(api, identity), output)
         except OSError as problem:
             raise UsageError(f"cannot write {output}: {problem.strerror}; pass --output") from None
     if as_json:
