@@ -178,7 +178,7 @@ def test_jobs_that_do_not_exist(sojourn: Commands, tmp_path: Path) -> None:
         done = sojourn("job", wrong)
         assert (done.exit_code, done.stdout) == (2, ""), wrong
         assert words in done.stderr
-    (job,) = json.loads(sojourn("jobs", "--json").stdout)
+    job = json.loads(sojourn("jobs", "--json").stdout)[0]
     assert json.loads(sojourn("job", job["id"][:10], "--json").stdout)["id"] == job["id"]
     export = tmp_path / "none.zip"
     assert sojourn("provenance", "export", "ab" * 32, "-o", export).exit_code == 1
