@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 
 from sojourn.vm.binding import bind_call, bind_private, limits_of
 from sojourn.vm.compiler.comprehensions import DRAWS, Comprehensions
@@ -303,9 +304,9 @@ class Calls(Comprehensions):
         self.arguments(node.args, [])
         self.code.emit(Op.EXCEPTION, EXCEPTION_NUMBERS[name], len(node.args))
 
+    @abstractmethod
     def closure(self, node: ast.Lambda) -> None:
         """Emit the value of a lambda; see `statements.Statements`."""
-        raise NotImplementedError
 
 
 def _call_of(node: ast.FunctionDef) -> str:

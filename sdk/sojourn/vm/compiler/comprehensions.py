@@ -7,6 +7,7 @@ all() stop where CPython does, for the others its items are made first.
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -98,6 +99,6 @@ class Comprehensions(Expressions):
         self.scope = around
         return slots
 
+    @abstractmethod
     def store(self, target: ast.expr) -> None:
         """Emit code that takes the value on the stack into a target; see `statements.Statements`."""
-        raise NotImplementedError

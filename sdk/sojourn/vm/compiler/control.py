@@ -7,6 +7,7 @@ passes a `finally` runs a copy of its body, and that copy is outside of the rang
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,9 +55,9 @@ class Control(Calls):
     blocks: list[_Block]
     caught: list[int]
 
+    @abstractmethod
     def body(self, statements: list[ast.stmt]) -> None:
         """Emit statements in order; see `statements.Statements`."""
-        raise NotImplementedError
 
     # Loops.
 

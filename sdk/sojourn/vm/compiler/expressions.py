@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -43,7 +44,7 @@ _COMPARE: Final[dict[type[ast.cmpop], str]] = {
 }
 
 
-class Expressions:
+class Expressions(ABC):
     """Compiles expressions of one function. `calls.Calls` adds calls, `statements.Statements` the rest."""
 
     def __init__(self, tables: ModuleTables, code: FunctionCode, scopes: dict[ast.AST, Scope], scope: Scope) -> None:
@@ -96,9 +97,9 @@ class Expressions:
         handler(self, node)
         self.code.line = line
 
+    @abstractmethod
     def call(self, node: ast.Call) -> None:
         """Emit a call; see `calls.Calls`."""
-        raise NotImplementedError
 
     def constant(self, node: ast.Constant) -> None:
         value = node.value
