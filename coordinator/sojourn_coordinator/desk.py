@@ -19,12 +19,12 @@ from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from sojourn.aggregation import FoldResult
 from sojourn.codec import decode
 from sojourn.contracts import Answer, Order, Phase, Scalar, Signed
 from sojourn.errors import UsageError
 from sojourn.wire import Closed as ClosedVerdict
 from sojourn.wire import Committed, Rejected, Verdict
-from sojourn_policies import FoldResult
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from sojourn_coordinator.feed import append_event

@@ -319,10 +319,17 @@ def test_arguments(build, train):
 
 
 def test_policies(build):
-    with pytest.raises(ConfigError, match="no aggregation policy 'krum'; write one of fedavg"):
+    with pytest.raises(ConfigError, match="no aggregation policy 'krum'; installed: fedavg; write one of these"):
         build(policy="krum")
     with pytest.raises(ConfigError, match="has no option 'f'"):
         build(policy={"name": "fedavg", "f": 1})
+
+
+def test_a_job_without_graphs_keeps_its_plan_under_another_name(build):
+    """An owner pins the plan's hash; a job that is only renamed still has it."""
+    named, renamed = build(name="blood pressure"), build(name="blood pressure, second try")
+    assert named.plan_digest == renamed.plan_digest
+    assert named.id != renamed.id
 
 
 def test_sources(build, tmp_path):

@@ -126,7 +126,7 @@ def build_submission(
         raise UsageError(f"{author.name!r} is a {author.role}; a submission is signed by an author of the roster")
     listed = phases_of(phases, participants)
     code, loop = programs_of(program, rounds, rounds_entry)
-    bare, files = plan_of(name, plan, graphs)
+    bare, files = plan_of(plan, graphs)
     for each in listed:
         review_phase(code, each, bare)
     review_rounds(loop, rounds_entry, listed)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sojourn.client.policies import Fold, fold_of
+from sojourn.aggregation import RoundFold, fold_of
 from sojourn.client.provenance.archive import Archive, must, naming
 from sojourn.client.provenance.documents import Documents
 from sojourn.client.provenance.ledger import Ledger
@@ -23,7 +23,7 @@ from sojourn.contracts import (
     UpdateSpec,
 )
 from sojourn.crypto.verified import Verified, VerifiedOrder
-from sojourn.datoms import UpdateReader, split_datoms
+from sojourn.datoms import BlockKind, UpdateReader, pack_list, split_datoms
 from sojourn.errors import ProvenanceBroken
 
 __all__ = ["Rounds", "Tensors"]
@@ -53,7 +53,7 @@ class _Phase:
     base: bytes
     spec: UpdateSpec
     trained: dict[str, tuple[int, ...]]
-    fold: Fold | None
+    fold: RoundFold | None
 
     def item(self, kind: str, key: bytes, ending: str = "signed") -> str:
         """Name of an item of one agent."""
@@ -107,7 +107,8 @@ class Rounds:
         weight = sum(part.weight for part in parts)
         must(item, publication.weight == weight, "states another sum of weights than its updates have")
         if phase.fold is not None:
-            tensors, _, root = phase.fold.result()
+            tensors = phase.fold.result().tensors
+            _, root = pack_list(tensors, BlockKind.WEIGHT)
             must(item, root == publication.model, "recomputing from the recorded updates gives another model")
         names = tuple(self.documents.agent(key).name for key in phase.closure.participants)
         link = RoundTrace(number, base.hex(), publication.model.hex(), names, parts, metrics, self.recompute)
@@ -222,7 +223,8 @@ class Rounds:
             weight, root = reader.finish()
             must(item, root == release.root, "is not the stream that the agent signed")
         if phase.fold is not None:
-            phase.fold.add(datoms)
+            for _ in phase.fold.add_stream(datoms):
+                pass
         return Contribution(
             agent=agent.name,
             key=agent.key.hex(),
