@@ -1,8 +1,8 @@
 """Aggregation interpreters: how a coordinator combines updates, and the round loops that ship with the system.
 
-A policy is data in a job (`{"name": "fedavg"}`); its entry point (`sojourn.aggregation`) makes a `Fold` of it. A fold is
-exact: sums are integers, so neither the order in which updates arrive nor how they are cut into blocks changes a bit of
-the result.
+A policy is data in a job (`{"name": "fedavg"}`); its entry point (`sojourn.aggregation`) makes a `Fold` of it. A fold
+is exact: sums are integers, so neither the order in which updates arrive nor how they are cut into blocks changes a bit
+of the result.
 """
 
 from sojourn_policies.fedavg import FedAvg, Fold
