@@ -70,7 +70,7 @@ def registrar(trust):
 
     def token(name="st-anna"):
         with RegistrarState.open(trust.registrar) as state:
-            return state.mint_token(name, url=where["url"], ttl_ms=60_000)
+            return state.mint_token(name, url=where["url"], ttl_ms=60_000, replace=True)
 
     yield token
     stop.set()
