@@ -26,7 +26,7 @@ from typing import Final
 
 from sojourn.client.parts import Tensors, args_of, model_of, packed, phases_of, plan_of, policy_of, programs_of
 from sojourn.client.phases import count, mean, phase, total, update
-from sojourn.client.review import Code, review_phase, review_rounds, streams_of
+from sojourn.client.review import Code, review_limits, review_phase, review_rounds, streams_of
 from sojourn.codec import digest, encode, normalised
 from sojourn.contracts import SUITE_1, Bundle, Job, Phase, Plan, Roster, Scalar
 from sojourn.crypto import Identity, RootKey, TrustedSet, sign_document
@@ -114,8 +114,8 @@ def build_submission(
         policy: how updates are combined: a name, or a record with the policy's options.
         args: numbers and texts for the programs: `order.args` and `job.args`.
         participants: agents of one cohort; 0 is all that are connected.
-        fuel: instructions of one agent's run. What `private(...)` takes is charged to it.
-        memory: bytes of program values of one agent's run. What `private(...)` takes is charged to it.
+        fuel: instructions of one agent's run. What `private(...)` takes is charged to it, so that it has to be more.
+        memory: bytes of program values of one agent's run. What `private(...)` takes is charged to it too.
         lifetime: after this the job has expired, and no agent runs an order of it.
         now_ms: time of issue; by default now.
 
@@ -130,6 +130,9 @@ def build_submission(
     for each in listed:
         review_phase(code, each, bare)
     review_rounds(loop, rounds_entry, listed)
+    given = args_of(args, loop)
+    for each in listed:
+        review_limits(code, each.entry, given, fuel, memory)
     model, model_root = packed(model_of(bare, initial), BlockKind.WEIGHT, "initial")
     public, public_root = packed(heldout, BlockKind.RECORD, "heldout") if heldout else (b"", b"")
     issued = time.time_ns() // 1_000_000 if now_ms is None else now_ms
@@ -144,7 +147,7 @@ def build_submission(
         initial=model_root,
         heldout=public_root,
         policy=policy_of(policy),
-        args=args_of(args, loop),
+        args=given,
         phases=listed,
         participants=participants,
         fuel=fuel,
