@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sojourn.version import VERSION
+
 if TYPE_CHECKING:
     from sojourn.vm.authoring import continuation
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["__version__", "continuation"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sojourn.console import AS_JSON, example, print_json, read_bytes, say, write_bytes
+from sojourn.console import AS_JSON, example, print_json, read_bytes, say, sub_group, write_bytes
 from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Programs: compile, verify, show.", no_args_is_help=True)
+app = sub_group(
+    "Programs: compile, verify, show.",
+    "sojourn program show program.py",
+    "sojourn program build program.py -o program.sjp",
+)
 
 SOURCE = Annotated[Path, typer.Argument(help="Python source with one or more @continuation functions.")]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
-from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show
+from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, sub_group
 from sojourn.errors import ProvenanceBroken, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Where a model comes from.", no_args_is_help=True)
+app = sub_group(
+    "Where a model comes from.",
+    "sojourn provenance export 3f2a… -o provenance.zip",
+    "sojourn provenance trace model.safetensors --export provenance.zip --root root.pub --recompute",
+    failed="the chain does not hold",
+)
 
 
 @app.command(epilog=example("sojourn provenance export 3f2a… -o provenance.zip"))

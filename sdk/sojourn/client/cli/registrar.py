@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sojourn.console import AS_JSON, EXIT_INTERRUPTED, example, print_json, say, show, tell
+from sojourn.console import AS_JSON, EXIT_INTERRUPTED, example, print_json, say, show, sub_group, tell
 from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Enrol agents: the registrar's key signs them, and no coordinator holds it.", no_args_is_help=True
+app = sub_group(
+    "Enrol agents: the registrar's key signs them, and no coordinator holds it.",
+    "sojourn registrar serve --state federation/registrar --listen 0.0.0.0:7442",
+    "sojourn registrar token --state federation/registrar --name ward-7 --url wss://registrar.example.org:7442",
 )
 
 STATE = Annotated[Path, typer.Option("--state", help="The registrar's folder, as `trust init` made it.")]
