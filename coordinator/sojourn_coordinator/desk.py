@@ -331,6 +331,11 @@ class PhaseDesk:
         task.add_done_callback(self._works.discard)
         return await asyncio.shield(task)
 
+    async def halt(self) -> None:
+        """Take no further answer, and wait for those being committed. Whoever comes later waits for the end."""
+        self._expiring = True
+        await self._idle.wait()
+
     async def stop(self) -> None:
         """End what is still waiting, when the process stops. Works that commit are waited for."""
         await self._idle.wait()

@@ -182,7 +182,7 @@ class RoundEffects:
             outcome = await desk.serve()
             await self._settle(operation, desk, outcome)
         except BaseException:
-            await desk.stop()
+            await desk.halt()
             raise
         if isinstance(outcome, Missed):
             what = f"phase {desk.facts.phase.name!r} of round {desk.facts.round}"

@@ -151,6 +151,30 @@ async def test_bad_requests_get_an_error_that_says_what_to_do(world) -> None:
             assert answer.json()["error"]["message"]
 
 
+async def test_a_job_is_cancelled_once_and_by_somebody(world) -> None:
+    async with listening(world) as (_, http):
+        job = (await http.post("/v1/jobs", content=world.submission())).json()["job"]
+        unnamed = await http.post(f"/v1/jobs/{job}/cancel")
+        assert (unnamed.status_code, unnamed.json()["error"]["code"]) == (400, "usage")
+        first = await http.post(f"/v1/jobs/{job}/cancel", params={"by": "alice"})
+        again = await http.post(f"/v1/jobs/{job}/cancel", params={"by": "bob"})
+        assert (first.status_code, again.status_code) == (200, 200)
+        assert first.json() == {"job": job, "state": "cancelled", "new": True, "ended_ms": again.json()["ended_ms"]}
+        assert again.json()["new"] is False
+        assert [row["state"] for row in (await http.get("/v1/jobs")).json()] == ["cancelled"]
+        assert (await finished(http, job))[-1][1:] == ("cancelled", {"by": "alice"})
+        none = await http.post(f"/v1/jobs/{'0' * 64}/cancel", params={"by": "alice"})
+        assert (none.status_code, none.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_job_that_is_done_is_not_cancelled(world, links_class) -> None:
+    async with listening(world) as (coordinator, http), agents_at_work(world, coordinator, links_class()):
+        job = (await http.post("/v1/jobs", content=world.submission(rounds=1))).json()["job"]
+        await finished(http, job)
+        late = await http.post(f"/v1/jobs/{job}/cancel", params={"by": "alice"})
+        assert (late.status_code, late.json()["error"]["code"]) == (409, "ended")
+
+
 async def test_a_bad_last_event_id(world) -> None:
     async with listening(world) as (_, http):
         job = (await http.post("/v1/jobs", content=world.submission())).json()["job"]

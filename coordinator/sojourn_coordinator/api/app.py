@@ -21,6 +21,7 @@ from sojourn.errors import DecodeError, PeerError, Refusal, SojournError, StoreE
 from sojourn.limits import MAX_BUNDLE_BYTES
 from starlette.exceptions import HTTPException
 
+from sojourn_coordinator.cancelling import CANCELLED, JobEnded
 from sojourn_coordinator.export import export_job
 from sojourn_coordinator.jobs import keep_object
 from sojourn_coordinator.queries import (
@@ -106,6 +107,13 @@ def _add_queries(app: FastAPI, coordinator: Coordinator, guard: list[Any]) -> No
         """Submit a signed bundle; the same job again gives the same id."""
         return {"job": (await coordinator.submit(await _body(request))).hex()}
 
+    @app.post("/v1/jobs/{job}/cancel", dependencies=guard)
+    async def cancel(job: str, by: Annotated[str, Query()]) -> dict[str, Any]:
+        """End a job; one that was cancelled before stays as it is."""
+        identity = await known_job(house.database, parse_id(job))
+        found = await coordinator.cancel(identity, by)
+        return {"job": job, "state": CANCELLED, "new": found.new, "ended_ms": found.ended_ms}
+
     @app.put("/v1/objects", dependencies=guard)
     async def put_object(request: Request) -> dict[str, str]:
         """Keep bytes under their SHA-256."""
@@ -161,6 +169,8 @@ def _status(problem: SojournError) -> int:
             return 401
         case UnknownObject():
             return 404
+        case JobEnded():
+            return 409
         case _TooLarge() | DecodeError(reason="oversize"):
             return 413
         case PeerError() | Refusal():
