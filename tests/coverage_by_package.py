@@ -1,7 +1,7 @@
 """Coverage as a table of packages, from coverage's JSON report: `python tests/coverage_by_package.py REPORT.json`.
 
-A package is what an import contract names, such as `sojourn.vm` or `sojourn_coordinator.rounds`; a module beside packages
-counts to the line of its distribution. Statements and branches count together, as in coverage's own total.
+A package is what an import contract names, such as `sojourn.vm`; a module beside packages counts to the line of its
+distribution. Statements and branches count together, as in coverage's own total.
 """
 
 from __future__ import annotations
