@@ -12,7 +12,9 @@ CHAOS ?=
 OUTPUT ?= demo-output
 PROGRAMS ?= 20000
 BIN := $(VENV)/bin
-# Python compiles what is used when it is used first; compiling all of what is installed takes a third of the set-up.
+# What is used is compiled when it is used first: compiling all of what is installed takes a third of the set-up. It has
+# to be kept, then, whatever the caller's environment says: demo and tests start processes by the dozen.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
