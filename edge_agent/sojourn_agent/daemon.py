@@ -2,7 +2,7 @@
 
 Rules: SIGTERM ends it with 0, Ctrl-C with 130; both stop the run at its next effect and leave the state intact. What
 the link meets (a coordinator that cannot be reached, one that is refused) is said in words on standard error, once for
-each change; it keeps trying.
+each change, and what to check once for each kind of cause; it keeps trying.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sojourn.console import EXIT_INTERRUPTED, print_json, tell
 
 __all__ = ["serve"]
 
-_SILENT: Final = 30.0  # seconds between two lines about the same trouble
+_REMEMBERED: Final = 64  # sentences
 
 
 def serve(state: Path, coordinator: str, policy: Path | None, threads: int, *, as_json: bool = False) -> int:
@@ -71,18 +71,20 @@ async def _until_signal(agent: Agent) -> int:
 
 
 class _Narrator:
-    """Turns the link's events into sentences."""
+    """Turns the link's events into sentences. What was said is not said again before a coordinator has greeted."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._last = ""
-        self._said_at = 0.0
+        self._said: set[str] = set()
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        if event.get("event") == "coordinator.greeted":
+            self._said.clear()
         text = self._sentence(event)
-        now = asyncio.get_running_loop().time()
-        if text and (text != self._last or now - self._said_at > _SILENT):
-            self._last, self._said_at = text, now
+        if text not in self._said:
+            if len(self._said) > _REMEMBERED:  # the other end chooses some of the words
+                self._said.clear()
+            self._said.add(text)
             tell(text)
         raise structlog.DropEvent
 
@@ -100,5 +102,7 @@ class _Narrator:
                 return f"{self._url} broke the protocol: {event.get('problem')}"
             case "coordinator.bye":
                 return f"{self._url} said goodbye: {event.get('reason')}"
+            case "coordinator.advice":
+                return f"{event.get('advice')}"
             case other:
                 return f"{other}"

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sojourn.crypto import TrustLayout, create_trust
-from sojourn.registrar import RegistrarState, serve
+from sojourn.registrar import RegistrarState, parse_token, serve
+from sojourn.testing.fleet import free_ports
 from sojourn_agent.cli import app
 from typer.testing import CliRunner
 
 BIN = Path(sys.executable).parent / "sojourn-agent"
+COORDINATOR = BIN.with_name("sojourn-coordinator")
 POLICY = """\
 version = 1
 owner = "st-anna"
@@ -277,3 +279,33 @@ def test_a_listener_that_is_no_coordinator_is_not_believed(state):
         connection.close()
         daemon.until("trying again")
         assert daemon.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.fixture
+def coordinator(trust, tmp_path):
+    """A real coordinator; the ports of its two listeners, agents' first."""
+    where = str(tmp_path / "coordinator")
+    subprocess.run([COORDINATOR, "init", "--state", where, "--trust", trust.root.parent], check=True)
+    ports = free_ports(2)
+    listen = ["--agents", f"127.0.0.1:{ports[0]}", "--operators", f"127.0.0.1:{ports[1]}", "--json"]
+    command = [COORDINATOR, "run", "--state", where, *listen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout.readline()
+        yield ports
+        child.terminate()
+
+
+def test_run_at_a_wrong_port_says_what_to_check_once(state, registrar, coordinator):
+    """The operators' port, the registrar's, and the right one, which needs no advice."""
+    agents, operators = coordinator
+    enrolling = parse_token(registrar("anybody")).url.rpartition(":")[2]
+    for port, words in ((operators, "port for operators"), (enrolling, "is it the registrar's?")):
+        daemon = Daemon(state, port=port)
+        daemon.until(words)
+        time.sleep(1)  # several tries
+        said = daemon.end(signal.SIGTERM)[1]
+        assert said.count(words) == 1
+        assert said.count("trying again") <= 1
+    daemon = Daemon(state, port=agents)
+    daemon.until("connected to")
+    assert "check" not in daemon.end(signal.SIGTERM)[1]
