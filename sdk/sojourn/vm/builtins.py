@@ -66,7 +66,8 @@ def _dict(run: Run, args: Arguments, keywords: Keywords) -> Value:
     run.allocate(56 + 3 * SLOT * len(keywords))
     result: dict[Value, Value] = {}
     if args:
-        update_dict(run, result, args[0])
+        with run.making(result):
+            update_dict(run, result, args[0])
     result.update(keywords)
     return result
 
@@ -98,7 +99,10 @@ def _zip(run: Run, args: Arguments, keywords: Keywords) -> Value:
 
 def _strict(run: Run, args: Arguments) -> Value:
     """`zip(..., strict=True)` draws everything at once, and then looks at the lengths as CPython does on its way."""
-    columns = [list_of(run, value) for value in args]
+    columns: list[list[Value]] = []
+    with run.making(columns):
+        for value in args:
+            columns.append(list_of(run, value))  # noqa: PERF401 - counted while it grows
     least = min(map(len, columns), default=0)
     for position, column in enumerate(columns):
         if len(column) != len(columns[0]):
@@ -251,7 +255,8 @@ def _set(run: Run, args: Arguments, _: Keywords) -> Value:
     run.allocate(56)
     if args:
         refuse_box("iterate over", args[0])
-        update_set(run, made, args[0])
+        with run.making(made):
+            update_set(run, made, args[0])
     return made
 
 
@@ -355,7 +360,8 @@ def _pow(run: Run, args: Arguments, _: Keywords) -> Value:
     bits = int(modulus).bit_length()
     words = (bits >> 6) + 1
     run.allocate(bytes_of_int(bits + 64))
-    run.spend((int(exponent).bit_length() * words * words >> 8) + (int(base).bit_length() >> 12))
+    digits = int(base).bit_length()  # brought below the modulus first
+    run.spend((int(exponent).bit_length() * words * words + (digits >> 6) * words >> 8) + (digits >> 12))
     try:
         return pow(base, exponent, modulus)
     except ValueError:
@@ -384,9 +390,11 @@ def _sum(run: Run, args: Arguments, keywords: Keywords) -> Value:
         raise Raised("TypeError", "sum() can't sum strings [use ''.join(seq) instead]")
     if type(total) is bytes:
         raise Raised("TypeError", "sum() can't sum bytes [use b''.join(seq) instead]")
-    for item in items_of(run, args[0]):
-        total = binary(run, "+", total, item)
-    return total
+    held = [total]
+    with run.making(held):
+        for item in items_of(run, args[0]):
+            held[0] = binary(run, "+", held[0], item)
+    return held[0]
 
 
 _FUNCTIONS: Final[dict[str, Builtin]] = {

@@ -71,13 +71,14 @@ def _set_from(run: Run, value: Value) -> SetValue:
     if type(value) is SetValue:
         return value
     refuse_box("iterate over", value)
-    made: Members = {}
-    for item in items_of(run, value):
-        check_key(run, item)
-        if item not in made:
-            run.allocate(MEMBER)
-            made[item] = None
-    return SetValue(made)
+    made = SetValue({})
+    with run.making(made):
+        for item in items_of(run, value):
+            check_key(run, item)
+            if item not in made.items:
+                run.allocate(MEMBER)
+                made.items[item] = None
+    return made
 
 
 def _folding(op: str, *, inplace: bool) -> Method:
@@ -85,7 +86,9 @@ def _folding(op: str, *, inplace: bool) -> Method:
         run.allocate(56 + MEMBER * len(owner.items))
         made = SetValue(dict(owner.items))
         for value in args:
-            made = _combined(run, SET_OPERATORS[op], made, _set_from(run, value))
+            with run.making(made):
+                other = _set_from(run, value)
+            made = _combined(run, SET_OPERATORS[op], made, other)
         if not inplace:
             return made
         _replace(owner, made.items)
@@ -145,11 +148,15 @@ def _subset(run: Run, owner: SetValue, args: Arguments) -> bool:
 
 
 def _superset(run: Run, owner: SetValue, args: Arguments) -> bool:
-    return all(item in owner.items for item in _set_from(run, args[0]).items)
+    other = _set_from(run, args[0]).items
+    run.spend(len(other) >> 3)
+    return all(item in owner.items for item in other)
 
 
 def _disjoint(run: Run, owner: SetValue, args: Arguments) -> bool:
-    return not any(item in owner.items for item in _set_from(run, args[0]).items)
+    other = _set_from(run, args[0]).items
+    run.spend(len(other) >> 3)
+    return not any(item in owner.items for item in other)
 
 
 SET_METHODS: Final[dict[str, tuple[int, int, Method]]] = {
