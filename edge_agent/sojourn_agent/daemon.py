@@ -7,11 +7,8 @@ each change, and what to check once for each kind of cause; it keeps trying.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import signal
-import sys
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,38 +33,9 @@ def serve(state: Path, coordinator: str, policy: Path | None, threads: int, *, a
         tell(f"{agent.me.name} serves {coordinator} under the policy of {agent.policy.owner}; stop with Ctrl-C")
         if as_json:
             print_json({"name": agent.me.name, "key": agent.me.key.hex(), "coordinator": coordinator})
-        code = _loop()(_until_signal(agent))
+        stopped = agent.serve()
     tell("stopped; the state is intact")
-    return code
-
-
-def _loop() -> Callable[[Coroutine[Any, Any, int]], int]:
-    """uvloop where there is one: it takes a fraction of the memory of TLS connections."""
-    if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415
-
-        return uvloop.run
-    return asyncio.run
-
-
-async def _until_signal(agent: Agent) -> int:
-    serving = asyncio.ensure_future(agent.run())
-    received: list[int] = []
-
-    def stop(number: int) -> None:
-        received.append(number)
-        serving.cancel()
-
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # not on Windows, where Ctrl-C raises KeyboardInterrupt instead
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-    try:
-        await serving
-    except asyncio.CancelledError:
-        if not received:
-            raise
-    return EXIT_INTERRUPTED if received and received[0] == signal.SIGINT else 0
+    return EXIT_INTERRUPTED if stopped == signal.SIGINT else 0
 
 
 class _Narrator:

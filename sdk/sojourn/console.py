@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from sojourn.entry import begun
 from sojourn.errors import SojournError, UsageError
 from sojourn.version import VERSION
 
@@ -63,6 +64,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
+            begun()
             return super().invoke(ctx)
         except UsageError as problem:
             fail(str(problem), EXIT_USAGE)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import signal
 import sqlite3
 import threading
 import time
@@ -35,6 +36,7 @@ from sojourn.agent.leases import Leases
 from sojourn.agent.link import AgentLink
 from sojourn.agent.owner import OwnerLog
 from sojourn.agent.runs import RunBench
+from sojourn.agent.serving import serve_until_signal
 from sojourn.crypto import Identity, TrustedSet, client_context, read_root_public
 from sojourn.errors import BodyUnavailable, PeerError, Refusal, SojournError, TrustError, UsageError
 from sojourn.privacy import OwnerPolicy, PrivacyLedger
@@ -142,6 +144,17 @@ class Agent:
             judge.shutdown(wait=True, cancel_futures=True)
             self._link = None
             self.log.info("agent stopped", agent=self.me.name)
+
+    def serve(self) -> signal.Signals:
+        """Serve until Ctrl-C (SIGINT) or SIGTERM, and return which it was; blocks, in the main thread.
+
+        An app with an event loop of its own makes `run` one of its tasks instead, and cancels it.
+
+        Raises:
+            UsageError: not called in the main thread, or while an event loop runs in it.
+            SojournError: see `run`.
+        """
+        return serve_until_signal(self.run)
 
     def close(self) -> None:
         """Close files and release the state folder."""
