@@ -74,7 +74,8 @@ def cancel_rows(connection: Connection, job: bytes, now_ms: int, by: str) -> Can
     if row.state == CANCELLED:
         return Cancelled(False, row.ended_ms)
     if row.state != "running":
-        raise JobEnded(f"job {job.hex()[:16]} is {row.state}, there is nothing to cancel; `sojourn job` shows it")
+        how = "is done" if row.state == "done" else "has failed"
+        raise JobEnded(f"job {job.hex()[:16]} {how}, there is nothing to cancel; `sojourn job` shows it")
     detail: dict[str, Scalar] = {"by": by}
     connection.execute(update(jobs).where(jobs.c.id == job).values(state=CANCELLED, ended_ms=now_ms))
     left = update(phases).where(phases.c.job == job, phases.c.state == "open")

@@ -104,7 +104,8 @@ def status(state: State, as_json: AS_JSON = False) -> None:
     for job in found["jobs"]:
         error = job["error"]
         text = "" if error is None else f"{error['code']} (line {error['line']})"
-        table.add_row(job["id"][:16], job["name"], job["state"], f"{job['round']}/{job['rounds']}", text)
+        progress = str(job["round"]) if job["rounds"] is None else f"{job['round']}/{job['rounds']}"
+        table.add_row(job["id"][:16], job["name"], job["state"], progress, text)
     show(table)
     say(f"{len(found['agents'])} agents known")
 

@@ -192,6 +192,7 @@ class PhaseDesk:
         now = house.now()
         event = {
             "round": facts.round, "agent": name, "outcome": checked.answer.outcome, "code": checked.answer.code,
+            "line": checked.answer.line,
         }  # fmt: skip
 
         def work(connection: Connection) -> None:
@@ -236,7 +237,7 @@ class PhaseDesk:
         def work(connection: Connection) -> None:
             connection.execute(_SET_STATE, {"of": order, "to": "declined"})
             append_entry(connection, facts.job, now, "declined", agent=agent, subject=order, detail=detail)
-            append_event(connection, facts.job, "declined", detail | {"agent": name})
+            append_event(connection, facts.job, "declined", detail | {"agent": name, "key": agent.hex()})
 
         await self._house.database.write(work)
         self._tell(self.ledger.gave_up(agent))

@@ -138,7 +138,8 @@ class RoundEffects:
         wanted, quorum = job.participants, max(phase.quorum for phase in job.phases)
         found = self._fleet.choose(wanted, quorum)
         while isinstance(found, Waiting):
-            await self._tell("waiting", {"round": round_, "connected": found.connected, "needed": found.needed})
+            waiting = {"round": round_, "connected": found.connected, "needed": found.needed, "quorum": quorum}
+            await self._tell("waiting", waiting)
             found = await self._fleet.change(found, wanted, quorum)
         identity = self._identity("cohort", operation)
         participants = found.participants

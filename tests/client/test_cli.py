@@ -158,3 +158,44 @@ def test_program_outside_the_language(tmp_path: Path) -> None:
     assert invoke("program", "show", tmp_path / "none.py").exit_code == 2
     source.write_text(PROGRAM)
     assert invoke("program", "build", source, "-o", tmp_path / "no" / "where").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("program.py", PROGRAM.encode(), "is Python source, and no submission"),
+        ("policy.toml", b"version = 1\n", "is no file of Sojourn's"),
+        ("empty", b"", "is no file of Sojourn's"),
+        ("program.sjp", b"SJ\x01\x01\x00\x01rest", "is a compiled program, and no submission"),
+        ("identity.key", b"SJ\x04\x05\x00\x01rest", "is of kind 0x0405"),
+    ],
+)
+def test_submitting_another_kind_of_file_says_how_to_make_one(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = invoke("submit", tmp_path / name)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "build_submission" in done.stderr
+
+
+NEEDED = ("SOJOURN_COORDINATOR", "SOJOURN_TOKEN_FILE", "SOJOURN_CA")
+
+
+@pytest.mark.parametrize("given", [(), NEEDED[:1], NEEDED[1:2], NEEDED[:2], NEEDED[1:]])
+def test_everything_that_is_missing_is_named_at_once(given: tuple[str, ...]) -> None:
+    env = dict.fromkeys(given, "https://127.0.0.1:1") | {name: None for name in NEEDED if name not in given}
+    for command in (["jobs"], ["job", "ab"], ["cancel", "ab"], ["follow", "ab"], ["provenance", "export", "ab"]):
+        done = CliRunner().invoke(app, command, env=env)
+        assert (done.exit_code, done.stdout) == (2, ""), command
+        assert [name for name in NEEDED if f"export {name}=" in done.stderr] == [n for n in NEEDED if n not in given]
+
+
+def test_what_is_no_token_and_no_address(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    for content in (b"", b"\xff\xfe", b"two words", "schl\u00fcssel".encode()):
+        (tmp_path / "token").write_bytes(content)
+        env = dict(zip(NEEDED, ("https://127.0.0.1:1", str(tmp_path / "token"), str(tmp_path / "ca.pem")), strict=True))
+        done = CliRunner().invoke(app, ["jobs"], env=env)
+        assert (done.exit_code, "token show --state" in done.stderr) == (2, True)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sojourn.client.api import Operator, OperatorError
 from sojourn.client.provenance import trace
 from sojourn.crypto import client_context, read_root_public
 from sojourn.datoms import split_datoms, unpack
@@ -126,6 +129,23 @@ async def test_nothing_without_the_token(world, token: str) -> None:
             assert answer.status_code == 401
             assert answer.json()["error"]["code"] == "unauthorised"
             assert world.token not in answer.text
+
+
+async def test_an_operator_at_the_port_of_agents_is_told_so(world, tmp_path: Path) -> None:
+    async with serve(world.state, ANY, ANY) as running:
+        ca = tmp_path / "ca.pem"
+        authority = x509.load_der_x509_certificate(running.coordinator.house.trusted.roster.authority)
+        ca.write_bytes(authority.public_bytes(Encoding.PEM))
+
+        def ask(port: int, token: str) -> object:
+            with Operator(f"https://127.0.0.1:{port}", token, ca) as api:
+                return api.jobs()
+
+        assert await asyncio.to_thread(ask, running.operators, world.token) == []
+        with pytest.raises(OperatorError, match="a listener for agents does; operators have a port of their own"):
+            await asyncio.to_thread(ask, running.agents, world.token)
+        with pytest.raises(OperatorError, match="token show --state FOLDER"):
+            await asyncio.to_thread(ask, running.operators, "guess")
 
 
 async def test_bad_requests_get_an_error_that_says_what_to_do(world) -> None:

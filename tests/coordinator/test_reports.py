@@ -10,7 +10,7 @@ from sojourn.codec import digest, encode
 from sojourn.contracts import SUITE_1, Answer, AnswerPacket, Released
 from sojourn.crypto import ANSWER, seal_envelope
 from sojourn_coordinator.house import wall_clock_ms
-from sojourn_coordinator.queries import job_view, jobs_view
+from sojourn_coordinator.queries import UnknownObject, job_view, jobs_view, model_view
 from sojourn_coordinator.service import Coordinator
 
 SOURCE = """
@@ -121,6 +121,26 @@ async def test_a_survey_is_reported_by_agent_and_in_total(clinics, wait_for_end)
     (closed,) = [json.loads(event.data) for event in events if event.name == "closed"]
     assert closed["report"]["released"] == {"visits": 40.0, "bp": 95.0}
     assert closed["answers"] == 3
+    # a shape of its own, with nothing of training
+    assert set(view["table"][0]) == {
+        "round", "phase", "participants", "invited", "bytes", "seconds", "released", "agents",
+    }  # fmt: skip
+    assert not {"model", "loss", "auc"} & set(view)
+
+
+async def test_a_survey_has_no_model(clinics, wait_for_end):
+    async with clinics.serving() as (coordinator, links), clinics.working(coordinator, links):
+        job = await coordinator.submit(survey(clinics))
+        await wait_for_end(coordinator, job)
+        with pytest.raises(UnknownObject, match="no model"):
+            await model_view(coordinator.house, job, None)
+
+
+async def test_how_many_rounds_a_survey_has_is_known_at_its_end(clinics):
+    async with clinics.serving() as (coordinator, _):
+        job = await coordinator.submit(survey(clinics))
+        view = await job_view(coordinator.house.database, job)
+        assert (view["state"], view["round"], view["rounds"]) == ("running", 0, None)
 
 
 async def test_each_time_that_it_is_asked_is_a_row(clinics, wait_for_end):
@@ -142,7 +162,8 @@ async def test_updates_cannot_be_folded_out_of_a_survey(clinics, wait_for_end):
         submission = survey(clinics, source=source, args={"times": 1, "fold": True})
     view, _, _ = await run(clinics, submission, wait_for_end)
     assert view["state"] == "failed"
-    assert view["error"] == {"code": "ValueError", "line": 19}
+    assert (view["error"]["code"], view["error"]["line"]) == ("ValueError", 19)
+    assert "hold no update" in view["error"]["message"]
     assert figures(view) == EXPECTED  # what was closed before stays
 
 

@@ -34,6 +34,7 @@ from sojourn_coordinator.queries import (
     parse_id,
 )
 from sojourn_coordinator.service import Coordinator
+from sojourn_coordinator.standing import standing_view
 
 __all__ = ["create_app"]
 
@@ -64,7 +65,11 @@ def create_app(coordinator: Coordinator, token: str) -> FastAPI:
     def authorised(request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1", "replace")
         if not hmac.compare_digest(given, expected):
-            raise _Unauthorised("give the operator's token: `sojourn-coordinator token show` prints it")
+            raise _Unauthorised(
+                "this is not the token of this coordinator: `sojourn-coordinator token show --state FOLDER` "
+                "prints it where the coordinator runs; pass a file with it, such as operator.token in that folder, as "
+                "--token-file (SOJOURN_TOKEN_FILE)"
+            )
 
     guard = [Depends(authorised)]
     _add_queries(app, coordinator, guard)
@@ -99,8 +104,9 @@ def _add_queries(app: FastAPI, coordinator: Coordinator, guard: list[Any]) -> No
 
     @app.get("/v1/jobs/{job}", dependencies=guard)
     async def job(job: str) -> dict[str, Any]:
-        """State and round table of one job."""
-        return await job_view(house.database, parse_id(job))
+        """State and table of one job, what it waits for, and its latest phase by agent."""
+        identity = await known_job(house.database, parse_id(job))
+        return {**await job_view(house.database, identity), **await standing_view(house, identity)}
 
     @app.post("/v1/jobs", dependencies=guard)
     async def submit(request: Request) -> dict[str, str]:

@@ -29,9 +29,9 @@ app = sub_group(
 @app.command(epilog=example("sojourn provenance export 3f2a… -o provenance.zip"))
 def export(
     identity: JOB,
-    url: URL,
-    token_file: TOKEN_FILE,
-    ca: CA,
+    url: URL = None,
+    token_file: TOKEN_FILE = None,
+    ca: CA = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path("provenance.zip"),
     as_json: AS_JSON = False,
 ) -> None:
