@@ -53,6 +53,8 @@ EXIT_USAGE: Final = 2
 EXIT_FAILED: Final = 3
 EXIT_INTERRUPTED: Final = 130
 
+_ENDLESS: Final = 100_000  # columns: wider than any result
+
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
 
 _CODES: Final = "Exit codes: 0 done, 1 an error, 2 wrong usage, {}130 interrupted."
@@ -155,10 +157,22 @@ def tell(text: str) -> None:
 
 
 def show(result: RenderableType) -> None:
-    """A table or tree of results on standard output."""
-    from rich.console import Console  # noqa: PLC0415 - a quick command does not need it
+    """A table or tree of results on standard output: whole, as wide as it is, unless a terminal is narrower.
 
-    Console(highlight=False, markup=False).print(result)
+    There cells are wrapped, between words where they can be; nothing is ever cut off.
+    """
+    from rich.console import Console  # noqa: PLC0415 - a quick command does not need it
+    from rich.measure import Measurement  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(highlight=False, markup=False)
+    if isinstance(result, Table):
+        for column in result.columns:
+            column.overflow = "fold"
+    if not console.is_terminal:
+        endless = console.options.update(max_width=_ENDLESS)
+        console.width = max(console.width, Measurement.get(console, endless, result).maximum)
+    console.print(result)
 
 
 def print_json(value: Any) -> None:

@@ -58,21 +58,19 @@ def groups(name: str, command: Any) -> Iterator[tuple[str, Any]]:
             yield from groups(f"{name} {child}", found)
 
 
-GROUPS = [
-    "sojourn",
-    "sojourn trust",
-    "sojourn registrar",
-    "sojourn program",
-    "sojourn policy",
-    "sojourn provenance",
-    "sojourn-coordinator",
-    "sojourn-coordinator token",
-]
+GROUPS = dict(pair for name, app in APPS.items() for pair in groups(name, get_command(app)))
 
 
 def test_no_command_is_overlooked() -> None:
     assert ALL.keys() >= {"sojourn submit", "sojourn trust init", "sojourn-agent data show", "sojourn-coordinator run"}
     assert len(ALL) >= 26
+    assert GROUPS.keys() >= {
+        "sojourn",
+        "sojourn trust",
+        "sojourn-agent",
+        "sojourn-agent data",
+        "sojourn-coordinator token",
+    }
 
 
 @pytest.mark.parametrize("typed", ALL)
@@ -98,7 +96,7 @@ def test_help_is_shown_and_wrong_usage_ends_with_2(typed: str) -> None:
 
 @pytest.mark.parametrize("typed", GROUPS)
 def test_every_group_has_examples_that_can_be_typed_and_exit_codes(typed: str) -> None:
-    found = dict(groups(typed.split(maxsplit=1)[0], get_command(APPS[typed.split(maxsplit=1)[0]])))[typed]
+    found = GROUPS[typed]
     *examples, codes = found.epilog.split("\n\n")
     assert codes.startswith("Exit codes: 0 done, 1 an error, 2 wrong usage")
     assert examples
@@ -116,6 +114,20 @@ def test_short_help_and_version(app: str) -> None:
         assert (short.exit_code, short.output) == (0, long.output)
         assert "Usage" in short.output
     assert CliRunner().invoke(APPS[app], ["--version"]).output == f"{app} {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "light"),
+    [
+        ("sojourn_agent.__main__", ("typer", *HEAVY)),
+        ("sojourn.agent.status", ("numpy", "cryptography", "asyncio", "websockets", "pydantic", "sojourn.vm")),
+        ("sojourn.agent.data", ("cryptography", "asyncio", "websockets", "pydantic", "sojourn.vm", "sojourn.privacy")),
+    ],
+)
+def test_what_an_agents_quick_commands_need_loads_nothing_else(module: str, light: tuple[str, ...]) -> None:
+    script = f"import sys, {module}; print([m for m in {light!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("app", APPS)
