@@ -39,7 +39,7 @@ def serve(state: Path, coordinator: str, policy: Path | None, threads: int, *, a
 
 
 class _Narrator:
-    """Turns the link's events into sentences. What was said is not said again before a coordinator has greeted."""
+    """Turns events into sentences. What was said of the line is not said again before a coordinator has greeted."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -49,7 +49,9 @@ class _Narrator:
         if event.get("event") == "coordinator.greeted":
             self._said.clear()
         text = self._sentence(event)
-        if text not in self._said:
+        if str(event.get("event")).startswith("policy."):
+            tell(text)
+        elif text not in self._said:
             if len(self._said) > _REMEMBERED:  # the other end chooses some of the words
                 self._said.clear()
             self._said.add(text)
@@ -72,5 +74,9 @@ class _Narrator:
                 return f"{self._url} said goodbye: {event.get('reason')}"
             case "coordinator.advice":
                 return f"{event.get('advice')}"
+            case "policy.changed":
+                return f"{event.get('file')} has changed; the next order is judged by it, owner.log says what is new"
+            case "policy.invalid":
+                return f"no order is admitted until the policy is mended: {event.get('why')}"
             case other:
                 return f"{other}"

@@ -35,6 +35,7 @@ from sojourn.agent.folder import AgentPaths
 from sojourn.agent.leases import Leases
 from sojourn.agent.link import AgentLink
 from sojourn.agent.owner import OwnerLog
+from sojourn.agent.policies import PolicyFile
 from sojourn.agent.runs import RunBench
 from sojourn.agent.serving import serve_until_signal
 from sojourn.crypto import Identity, TrustedSet, client_context, read_root_public
@@ -58,7 +59,8 @@ class Agent:
     Args:
         state: enrolled state folder; held until `close`.
         coordinator: address, `wss://host:port`.
-        policy: the owner's policy file; by default `policy.toml` in the state folder.
+        policy: the owner's policy file; by default `policy.toml` in the state folder. A change of it holds from the
+            next order on.
         threads: of one graph.
 
     Raises:
@@ -91,7 +93,9 @@ class Agent:
         self._paths = paths = AgentPaths(folder.path)
         paths.require_enrolled()
         paths.prepare()
-        self.policy = OwnerPolicy.load(policy if policy is not None else paths.policy)
+        self.log = OwnerLog(paths.log)
+        self._closing.callback(self.log.close)
+        self._policies = PolicyFile(Path(policy) if policy is not None else paths.policy, self.log)
         self._faults = Faults.from_environment(folder.path)
         identity = Identity.load(paths.identity)
         self._database = AgentDatabase(paths.database)
@@ -100,8 +104,6 @@ class Agent:
         self._trusted.load_roster(paths.roster.read_bytes(), _now_ms())
         self._entry = paths.entry.read_bytes()
         self.me = self._trusted.verify_agent(self._entry, _now_ms())
-        self.log = OwnerLog(paths.log)
-        self._closing.callback(self.log.close)
         self.streams = AgentStreams(paths.streams)
         self._closing.callback(self.streams.close)
         self._bodies = BodyStore(paths.root / "bodies")
@@ -110,7 +112,7 @@ class Agent:
         ledger = PrivacyLedger(connection, paths.root / "released")
         bench = RunBench(paths, self.streams, self._bodies, ledger, self.log, self._faults, _now_ms)
         self._desk = AdmissionDesk(
-            identity, self.me, self._trusted, self._database, self.policy, lambda: _interpreter(threads)
+            identity, self.me, self._trusted, self._database, self._policies, lambda: _interpreter(threads)
         )
         self._closing.callback(self._desk.close)
         self._work = WorkDesk(identity, self._desk, self._database, bench)
@@ -167,6 +169,11 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def policy(self) -> OwnerPolicy:
+        """The owner's policy in force when an order was last judged, or when the agent was made."""
+        return self._policies.last
 
     @property
     def connected(self) -> bool:
@@ -283,6 +290,7 @@ class Agent:
         if self._current is not None and self._current[0] == order:
             self._current[1].set()
         opened = self._opened.pop(order, None)
+        self._work.forget(order)
         self._answers.pop(order, None)
         self._leases.drop(order)
         self._paths.outgoing(order).unlink(missing_ok=True)
