@@ -38,7 +38,7 @@ def test_ends_in_bounds(kit: Any, escapes: Any, meter: Any, attempt: Any) -> Non
         progress = escapes.drive(machine, answer)
     code = "done" if isinstance(progress, Done) else progress.code
     assert code in allowed
-    assert meter.spent.seconds < escapes.SECOND
+    assert meter.spent.seconds < 2 * escapes.SECOND  # measuring memory takes most of the time
     assert meter.spent.grown < GROWN
     assert 0 <= machine.fuel_left <= FUEL
     assert 0 <= machine.memory_left <= MEMORY

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sojourn.errors import DecodeError, ProgramInvalid, ProgramRefused
 from sojourn.limits import MAX_PROGRAM_BYTES
 from sojourn.vm.compiler.emitter import ModuleTables, Signature, Site
+from sojourn.vm.compiler.expansion import check_expansion
 from sojourn.vm.compiler.library import library_source
 from sojourn.vm.compiler.literals import is_literal
 from sojourn.vm.compiler.refusals import MODULES, WORDS, nearest, refuse, refuse_syntax
@@ -44,6 +45,7 @@ def compile_source(source: str, filename: str) -> Program:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = _parse(source)
+            check_expansion(tree)
             compile(tree, filename, "exec", dont_inherit=True)  # finds what the grammar alone does not; never run
         program = _Module(tree, filename).program()
         verify(program.encode())
@@ -187,13 +189,14 @@ class _Module:
             for site in sites:
                 if site.kind == "private" and site.function is not None:
                     regions.setdefault(site.function, site)
+        seen: set[ast.AST] = set()  # by an earlier region: what is in there was looked at
         for start, origin in regions.items():
             line = getattr(origin.node, "lineno", 0)
             where = f"inside of the private region that private({origin.target}, ...) starts in line {line}"
-            for site in self._reached([start]):
+            for site in self._reached([start], seen):
                 self._inside(site, where)
         entries: list[ast.AST] = [signature.node for signature in self.tables.functions.values() if signature.entry]
-        for site in self._reached(entries):
+        for site in self._reached(entries, set()):
             if site.kind == "effect" and "public" not in EFFECTS[site.target].worlds:
                 raise refuse(
                     self.file,
@@ -211,8 +214,10 @@ class _Module:
             )
             raise refuse(self.file, site.node, f"{site.target} {where}", instead)
 
-    def _reached(self, starts: Sequence[ast.AST]) -> list[Site]:
-        seen, work, result = set(starts), list(starts), []
+    def _reached(self, starts: Sequence[ast.AST], seen: set[ast.AST]) -> list[Site]:
+        """The sites of the functions that calls by name lead to, but for those that were seen before."""
+        work, result = [start for start in starts if start not in seen], []
+        seen.update(work)
         while work:
             for site in self.tables.sites.get(work.pop(), ()):
                 result.append(site)
