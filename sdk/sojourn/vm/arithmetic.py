@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Final
 
 from sojourn.vm.dicts import update_dict
-from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.faults import Raised, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.sets import SET_OPERATORS, is_set_operation, set_operation
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_parts
@@ -86,6 +86,7 @@ def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
         left.extend(added)
         return left
     if type(left) is list and op == "*" and type(right) in _INTS:
+        need_index(right)
         run.allocate(SLOT * len(left) * max(right, 0))
         run.spend(len(left) * max(right, 0) >> 3)
         left *= max(right, 0) if left else 0
@@ -201,6 +202,7 @@ def _repeat(run: Run, left: Value, right: Value) -> Value:
     sequence, count = (left, right) if type(left) in _SEQUENCES else (right, left)
     if type(count) not in _INTS:
         raise Raised("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'")
+    need_index(count)
     length = len(sequence) * max(count, 0)
     unit = SLOT if type(sequence) in (list, tuple) else 1 if type(sequence) is bytes or sequence.isascii() else 4
     run.allocate(56 + unit * length)

@@ -180,6 +180,8 @@ def contains(run: Run, container: Value, value: Value) -> bool:
     if kind is DictView and container.kind == ViewKind.KEYS:
         container, kind = container.mapping, dict
     if kind is SetValue:
+        if type(value) is SetValue:  # CPython looks for its frozenset, and no set holds one here
+            return False
         container, kind = container.items, dict
     if kind is dict:
         check_key(run, value)

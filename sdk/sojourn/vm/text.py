@@ -170,7 +170,7 @@ def format_by(run: Run, value: Value, spec: Value, conversion: str = "") -> str:
     """`format(value, spec)` with a computed format."""
     if type(spec) is not str:
         refuse_box("use", spec)
-        raise Raised("TypeError", f"format() argument 2 must be str, not {type_name(spec)}")
+        raise Raised("TypeError", f"format() argument 2 must be str, not {'None' if spec is None else type_name(spec)}")
     problem = check_format(spec)
     if problem is not None:
         raise Raised("ValueError", problem)
@@ -194,6 +194,8 @@ def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
     if kind is int and spec[-1] == "c" and not (0 <= value < 0xD800 or 0xE000 <= value < 0x110000):
         if 0xD800 <= value < 0xE000:
             raise Raised("ValueError", "text with lone surrogates is not a value of the language")
+        if not -(1 << 63) <= value < 1 << 63:
+            raise Raised("OverflowError", "Python int too large to convert to C long")
         raise Raised("OverflowError", "%c arg not in range(0x110000)")
     if kind is str and len(value) > MAX_WIDTH:
         run.spend(len(value) >> 5)
