@@ -18,7 +18,7 @@ from sojourn.vm.text import repr_of
 from sojourn.vm.textmethods import NUMBER_METHODS, TEXT_METHODS, bounds, need_size
 from sojourn.vm.values import DictView, Handle, RecordValue, SetValue, Value, ViewKind, type_name
 
-__all__ = ["call_method", "methods_by_class"]
+__all__ = ["call_method"]
 
 Arguments = list[Value]
 _INTS: Final = frozenset((bool, int))
