@@ -11,6 +11,7 @@ from sojourn.console import tell
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from sojourn.client.api import Event, Operator
@@ -20,24 +21,33 @@ __all__ = ["follow_job"]
 _TROUBLE = ("declined", "missed", "note")
 
 
-def follow_job(api: Operator, identity: str) -> str | None:
-    """Show a job's progress on standard error until it ends.
+def follow_job(api: Operator, identity: str, console: Console | None = None) -> str | None:
+    """Show a job's progress until it ends.
+
+    Args:
+        api: of the job's coordinator.
+        identity: of the job.
+        console: where to; by default standard error.
 
     Returns:
         None where the job is done, else how it ended, in words.
     """
-    if sys.stderr.isatty():
-        return _bars(api, identity)
+    if sys.stderr.isatty() if console is None else console.is_terminal:
+        return _bars(api, identity, console)
     how: str | None = None
     for event in api.follow(identity):
         how = ended(event.name, event.data)
         line = None if how is not None else event_line(event.name, event.data)
-        if line is not None:
+        if line is None:
+            continue
+        if console is None:
             tell(line)
+        else:
+            console.print(line, markup=False, soft_wrap=True)
     return how
 
 
-def _bars(api: Operator, identity: str) -> str | None:
+def _bars(api: Operator, identity: str, console: Console | None) -> str | None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -47,7 +57,7 @@ def _bars(api: Operator, identity: str) -> str | None:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
-        console=Console(stderr=True, highlight=False),
+        console=console or Console(stderr=True, highlight=False),
     ) as progress:
         whole = progress.add_task("rounds", total=api.job(identity)["rounds"], note="")
         part = progress.add_task("answers", total=None, note="")

@@ -63,12 +63,14 @@ def trace_command(
 ) -> None:
     """Verify every signature from the final model back to job, programs, plan, agents, rounds and mechanisms.
 
-    Needs no connection: only the export and the root key. Names the item that does not hold.
+    Needs no connection: only the export and the root key. Names the item that does not hold. Models are named by their
+    root, the hash of their tensors; `model_sha256` is that of the file.
     """
     from sojourn.client.provenance import trace
+    from sojourn.codec import hexdigest
     from sojourn.crypto.identity import read_root_public
 
-    read_bytes(model, "model")
+    file = hexdigest(read_bytes(model, "model"))
     _check_readable(export_)
     try:
         found = trace(export_, read_root_public(root), model=model, recompute=recompute)
@@ -79,9 +81,9 @@ def trace_command(
     if as_json:
         from dataclasses import asdict
 
-        print_json({"verified": True, "recomputed": recompute, **asdict(found)})
+        print_json({"verified": True, "recomputed": recompute, "model_sha256": file, **asdict(found)})
     else:
-        show(_tree(found))
+        show(_tree(found, model, file))
 
 
 def _check_readable(path: Path) -> None:
@@ -91,13 +93,14 @@ def _check_readable(path: Path) -> None:
         raise UsageError(f"cannot read the export {path}: {problem.strerror}; check the path") from None
 
 
-def _tree(found: Provenance) -> Tree:
+def _tree(found: Provenance, path: Path, file: str) -> Tree:
     """The verified chain as a tree, the newest model at the top."""
     from rich.text import Text
     from rich.tree import Tree
 
-    head = Text.assemble(("model", "bold"), f" {found.model}  ", ("verified", "green"))
+    head = Text.assemble(("model", "bold"), f" with root {found.model}  ", ("verified", "green"))
     tree = Tree(head.append(f", {found.signatures} signatures"))
+    tree.add(f"file {path.name} sha256 {file}; a root is the hash of the tensors, and the same in every file format")
     job = tree.add(f"job {found.name!r} {found.job[:16]}  purpose {found.purpose!r}, signed by author {found.author!r}")
     for name, value in found.programs.items():
         job.add(f"{name} program {value[:16]}")
