@@ -139,9 +139,29 @@ def test_program_build_and_show(tmp_path: Path) -> None:
     data = (tmp_path / "clinic.sjp").read_bytes()
     assert (built["digest"], built["bytes"]) == (verify(data).digest.hex(), len(data))
     assert built["entries"] == {"clinic": ["release.count", "stream.open"]}
-    assert as_json("program", "show", source) == {"digest": built["digest"], "entries": built["entries"]}
-    shown = invoke("program", "show", source)
-    assert "entry clinic: release.count, stream.open" in shown.stdout
+    assert as_json("program", "show", source) == {
+        "digest": built["digest"],
+        "entries": built["entries"],
+        "releases": {"clinic": [{"line": 12, "kind": "count", "of": "n", "name": "patients", "high": 1000}]},
+    }
+    lines = invoke("program", "show", source).stdout.splitlines()
+    text = PROGRAM.splitlines()
+    assert [line[6:] for line in lines[: len(text)]] == text
+    assert lines[11].startswith("  12      release.count")
+    assert lines[len(text) :] == [
+        "",
+        f"clinic.py  {built['digest']}",
+        "entry clinic: release.count, stream.open",
+        "  line 12 releases count 'patients', of='n', high=1000",
+    ]
+    code = invoke("program", "show", source, "--code").stdout
+    assert code.startswith("\n".join(lines))
+    assert "EFFECT" in code.removeprefix("\n".join(lines))
+    assert "EFFECT" in as_json("program", "show", source, "--code")["code"]
+    assert invoke("program", "show", tmp_path / "clinic.sjp").stdout.splitlines() == [
+        f"clinic.sjp  {built['digest']}", *lines[-2:],
+    ]  # fmt: skip
+    assert "built program" in invoke("program", "build", tmp_path / "clinic.sjp").stderr
     told = invoke("program", "build", source, "-o", tmp_path / "other.sjp")
     assert told.stdout == f"{tmp_path / 'other.sjp'}  {len(data)} bytes  {built['digest']}\n"
 
