@@ -127,37 +127,46 @@ def build_submission(
     listed = phases_of(phases, participants)
     code, loop = programs_of(program, rounds, rounds_entry)
     bare, files = plan_of(plan, graphs)
-    for each in listed:
-        review_phase(code, each, bare)
-    review_rounds(loop, rounds_entry, listed)
-    given = args_of(args, loop)
-    for each in listed:
-        review_limits(code, each.entry, given, fuel, memory)
-    model, model_root = packed(model_of(bare, initial), BlockKind.WEIGHT, "initial")
-    public, public_root = packed(heldout, BlockKind.RECORD, "heldout") if heldout else (b"", b"")
+    given = _reviewed(code, loop, rounds_entry, listed, bare, args, fuel, memory)
+    streams, initial_root, heldout_root = _packed(bare, initial, heldout)
     issued = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    expires = issued + round(lifetime / timedelta(milliseconds=1))
     job = Job(
-        suite=SUITE_1,
-        name=name,
-        purpose=purpose,
-        program=code.program.digest,
-        rounds=loop.program.digest,
-        rounds_entry=rounds_entry,
-        plan=digest(encode(bare)),
-        initial=model_root,
-        heldout=public_root,
-        policy=policy_of(policy),
-        args=given,
-        phases=listed,
-        participants=participants,
-        fuel=fuel,
-        memory=memory,
-        issued_ms=issued,
-        expires_ms=issued + round(lifetime / timedelta(milliseconds=1)),
-        nonce=secrets.token_bytes(NONCE_BYTES),
-    )
-    streams = {"initial": model, **({"heldout": public} if heldout else {})}
+        suite=SUITE_1, name=name, purpose=purpose, program=code.program.digest, rounds=loop.program.digest,
+        rounds_entry=rounds_entry, plan=digest(encode(bare)), initial=initial_root, heldout=heldout_root,
+        policy=policy_of(policy), args=given, phases=listed, participants=participants, fuel=fuel, memory=memory,
+        issued_ms=issued, expires_ms=expires, nonce=secrets.token_bytes(NONCE_BYTES),
+    )  # fmt: skip
     return _signed(author, normalised(job), code, loop, bare, {**streams, **_files(files)})
+
+
+def _reviewed(
+    code: Code,
+    loop: Code,
+    rounds_entry: str,
+    phases: tuple[Phase, ...],
+    plan: Plan,
+    args: Mapping[str, Scalar] | None,
+    fuel: int,
+    memory: int,
+) -> dict[str, Scalar]:
+    """The job's arguments, once the code does what phases, plan, arguments and limits say."""
+    for each in phases:
+        review_phase(code, each, plan)
+    review_rounds(loop, rounds_entry, phases)
+    given = args_of(args, loop)
+    for each in phases:
+        review_limits(code, each.entry, given, fuel, memory)
+    return given
+
+
+def _packed(plan: Plan, initial: Tensors | None, heldout: Tensors | None) -> tuple[dict[str, bytes], bytes, bytes]:
+    """The streams of a submission by name, and the roots of initial model and held-out data."""
+    model, model_root = packed(model_of(plan, initial), BlockKind.WEIGHT, "initial")
+    if not heldout:
+        return {"initial": model}, model_root, b""
+    public, public_root = packed(heldout, BlockKind.RECORD, "heldout")
+    return {"initial": model, "heldout": public}, model_root, public_root
 
 
 def _files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
