@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from sojourn.client.cli import app
 from sojourn.client.trial.saved import load_saved
+from sojourn.client.trial.values import shown
 from sojourn.codec import decode, digest, encode
 from sojourn.contracts import SUITE_1, Bundle, Graph, Plan, Port, StateTensor
 from sojourn.errors import SojournError
+from sojourn.labels import Label
 from sojourn.privacy import OwnerPolicy
-from sojourn.vm import compile_source, verify
+from sojourn.vm import Box, Handle, Machine, RecordValue, compile_source, verify
+from sojourn.vm.values import DictView, ExcValue, FunctionValue, SetValue, ViewKind
 from typer.testing import CliRunner, Result
 
 SURVEY = """\
@@ -547,3 +550,57 @@ def test_a_damaged_file_is_refused_with_the_ordinary_errors(whole, data):
     except SojournError:
         return
     assert found.machine.dump() == load_saved(whole).machine.dump()  # what handles stand for is judged when it is read
+
+
+def test_a_snapshot_of_a_run_that_has_ended(desk):
+    Path("end.py").write_text(
+        "from sojourn.program import continuation\n\n@continuation\ndef main(order):\n    return [1] * order\n", "utf-8"
+    )
+    program = verify(compile_source(Path("end.py").read_text("utf-8"), "end.py").encode())
+    for factor, words in ((2, "has ended: done, [1, 1]"), (None, "has ended: failed, TypeError at line 5")):
+        machine = Machine.start(program, "main", [factor], bytes(32), 1000, 100_000)
+        machine.run(1000)
+        Path("end.sjs").write_bytes(machine.dump())
+        assert words in show("end.sjs", "--program", "end.py").stdout
+        assert json.loads(show("end.sjs", "--program", "end.py", "--json").stdout)["ended"] in words
+    machine = Machine.start(program, "main", [2], bytes(32), 1000, 100_000)
+    Path("end.sjs").write_bytes(machine.dump())
+    assert (
+        "waits for nothing: it goes on at the line of its last frame" in show("end.sjs", "--program", "end.py").stdout
+    )
+
+
+LABEL = Label.of("clinic/patients")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (10**100, "<int of 333 bits>"),
+        ("x" * 70, f"'{'x' * 60}'... (70 in all)"),
+        (b"\x00" * 70, f"{bytes(60)!r}... (70 in all)"),
+        ([[[[[1]]]]], "[[[[[...]]]]]"),
+        ([[[[[]]]]], "[[[[[]]]]]"),
+        ((1,), "(1,)"),
+        ((), "()"),
+        ({"a": {1: 2.5}}, "{'a': {1: 2.5}}"),
+        (list(range(20)), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ... 20 in all]"),
+        (SetValue({1: None, 2: None}), "{1, 2}"),
+        (ExcValue("KeyError", ("x",)), "KeyError('x',)"),
+        (FunctionValue(0, "main.<locals>.f"), "<function main.<locals>.f>"),
+        (RecordValue("order", {"round": 1}), "order(round=1)"),
+        ([[[[RecordValue("order", {"round": 1})]]]], "[[[[order(...)]]]]"),
+        (Handle("tensor", b"id", LABEL), "<tensor handle {clinic/patients}>"),
+        (Box(b"id", LABEL), "<box {clinic/patients}>"),
+        (DictView(ViewKind.KEYS, {}), "<dict_keys>"),
+        (range(3), "range(0, 3)"),
+    ],
+)
+def test_values_are_shown_in_a_few_words(value, text):
+    assert shown(value) == text
+
+
+def test_a_container_that_holds_itself_is_shown():
+    knot: list[object] = []
+    knot.append(knot)
+    assert shown(knot) == "[[[[[...]]]]]"
