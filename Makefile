@@ -2,6 +2,7 @@
 # make test        the tests
 # make coverage    the tests, and which part of each package they run
 # make fuzz-programs  random programs on the machine and on CPython; PROGRAMS=n of them
+# make fuzz-regions   random programs with private regions, each on two private inputs; PROGRAMS=n of them
 # make vm-stop     stop every program of the corpus at every instruction, go on in another process
 # Each target does its own set-up in $(VENV). Needs Python 3.11 or newer and make.
 
@@ -20,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz-programs vm-stop lint types arch bench clean
+.PHONY: help demo test coverage fuzz-programs fuzz-regions vm-stop lint types arch bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ coverage: $(VENV)/.test ## Run the tests and show, by package, how much of it th
 
 fuzz-programs: $(VENV)/.test ## Compare PROGRAMS=20000 random programs with CPython, stops included (about 10 minutes)
 	@SOJOURN_FUZZ_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest -q tests/programs/test_random_programs.py
+
+fuzz-regions: $(VENV)/.test ## Look for a leak in PROGRAMS=20000 random programs with private regions (about 5 minutes)
+	@SOJOURN_FUZZ_REGIONS=$(PROGRAMS) $(BIN)/python -m pytest -q tests/vm/exfiltration/test_non_interference.py
 
 vm-stop: $(VENV)/.test ## Stop programs everywhere (up to 2,000 stops each), go on in another process; ARGS="--stops 100 hanoi"
 	@$(BIN)/python tests/programs/stopping.py $(ARGS)

@@ -9,7 +9,7 @@ from sojourn.errors import ProgramRefused
 from sojourn.vm import Done
 
 CORPUS = "budgets.txt"
-FUEL, MEMORY = 25_000, 500_000
+FUEL, MEMORY = 16_000, 500_000
 # The host's objects are not the table's: small ones cost up to twice their price, and a result stands beside what it
 # was made of for the length of one instruction. The rest is the interpreter's own.
 GROWN = 3 * MEMORY + 300_000

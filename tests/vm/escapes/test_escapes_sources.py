@@ -32,7 +32,7 @@ def test_stays_inside(kit: Any, escapes: Any, attempt: Any) -> None:
         assert refusal.value.why
         assert refusal.value.instead
         return
-    for slice_fuel in (10**9, 3):
+    for slice_fuel in (10**9, 11):
         machine = kit.start(whole(attempt.text), fuel=3000, memory=60_000)
         progress = escapes.drive(machine, lambda machine, _: machine.resume(None), slice_fuel)
         assert ("done" if isinstance(progress, Done) else progress.code) == attempt.expected
@@ -64,14 +64,14 @@ DEEP = {
     "calls": "return x" + "()" * 20_000,
     "lambdas": "return " + "lambda:" * 2000 + "1",
     "conditions": "return " + "1 if 1 else " * 5000 + "1",
-    "comparisons": "return " + "1 < " * 5_000 + "1",
+    "comparisons": "return " + "1 < " * 2_000 + "1",
     "elifs": "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 5000,
-    "f-strings": "return f'" + "{1}" * 5_000 + "'",
+    "f-strings": "return f'" + "{1}" * 3_000 + "'",
     "keywords": "return dict(" + ",".join(f"k{k}=1" for k in range(300)) + ")",
     "targets": "(" * 150 + "a" + ",)" * 150 + " = 1",
     "comprehensions": "return [" + "1 for k in [1] " * 2000 + "]",
     "parameters": "def f(" + ",".join(f"p{k}" for k in range(2000)) + "):\n    pass",
-    "literals": "return [" + "12345678," * 20_000 + "]",
+    "literals": "return [" + "12345678," * 5_000 + "]",
     "digits": "return " + "9" * 5000,
     "long hexadecimal": "return 0x" + "f" * 100_000,
     "long text": "return '" + "x" * 900_000 + "'",
@@ -79,12 +79,12 @@ DEEP = {
 
 
 SIZES = {
-    "literal used by many functions": "A = (" + ("(" + "1," * 900 + "),") * 100 + ")\n"
+    "literal used by many functions": "A = (" + ("(" + "1," * 900 + "),") * 60 + ")\n"
     + "".join(f"def f{k}():\n return A\n" for k in range(200)) + "@continuation\ndef main():\n pass\n",
-    "literal as the default of many functions": "A = (" + ("(" + "1," * 900 + "),") * 100 + ")\n"
+    "literal as the default of many functions": "A = (" + ("(" + "1," * 900 + "),") * 60 + ")\n"
     + "".join(f"def f{k}(x=A):\n pass\n" for k in range(200)) + "@continuation\ndef main():\n pass\n",
-    "regions that reach everything": "".join(f"def f{k}():\n" + f" f{(k + 1) % 600}()\n" * 20 for k in range(600))
-    + "@continuation\ndef main():\n" + "".join(f" private(f{k}, fuel=1, memory=1)\n" for k in range(600)),
+    "regions that reach everything": "".join(f"def f{k}():\n" + f" f{(k + 1) % 300}()\n" * 20 for k in range(300))
+    + "@continuation\ndef main():\n" + "".join(f" private(f{k}, fuel=1, memory=1)\n" for k in range(300)),
     "functions inside of finally": "@continuation\ndef main():\n" + "".join(
         f"{pad}try: pass\n{pad}finally:\n{pad} def f():\n" for pad in (" " * (2 * k + 1) for k in range(25))
     ) + " " * 51 + "pass\n",

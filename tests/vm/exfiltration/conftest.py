@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -199,6 +200,12 @@ def ending(machine: Machine, progress: Done | Failed) -> tuple[Any, ...]:
 
 def program_of(source: str) -> VerifiedProgram | str:
     """The program, or the text of its refusal."""
+    return _compiled(source, tuple(EFFECTS.values()))
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str, _effects: tuple[Any, ...]) -> VerifiedProgram | str:
+    """Once for the two runs of a program, and anew where a test has changed the table of effects."""
     try:
         return verify(compile_source(source, "program.py").encode())
     except ProgramRefused as refusal:
