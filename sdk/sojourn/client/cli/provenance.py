@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from sojourn.client.provenance import Provenance
+    from sojourn.client.provenance.results import RoundTrace, SurveyTrace
 
 __all__ = ["app"]
 
@@ -55,7 +56,11 @@ def export(
     ),
 )
 def trace_command(
-    model: Annotated[Path, typer.Argument(help="The model as safetensors; it must be the final one of the export.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="The model as safetensors; it must be the final one of the export. A survey has none."),
+    ] = None,
+    *,
     export_: Annotated[Path, typer.Option("--export", help="Provenance export of its job.")],
     root: Annotated[Path, typer.Option("--root", help="Public root key (root.pub of `trust init`).")],
     recompute: Annotated[bool, typer.Option("--recompute", help="Derive every model again, bit for bit.")] = False,
@@ -63,14 +68,14 @@ def trace_command(
 ) -> None:
     """Verify every signature from the final model back to job, programs, plan, agents, rounds and mechanisms.
 
-    Needs no connection: only the export and the root key. Names the item that does not hold. Models are named by their
-    root, the hash of their tensors; `model_sha256` is that of the file.
+    What surveys released is verified in the same way. Needs no connection: only the export and the root key. Names the
+    item that does not hold. Models are named by their root, the hash of their tensors; `model_sha256` is the file's.
     """
     from sojourn.client.provenance import trace
     from sojourn.codec import hexdigest
     from sojourn.crypto.identity import read_root_public
 
-    file = hexdigest(read_bytes(model, "model"))
+    file = None if model is None else hexdigest(read_bytes(model, "model"))
     _check_readable(export_)
     try:
         found = trace(export_, read_root_public(root), model=model, recompute=recompute)
@@ -78,6 +83,8 @@ def trace_command(
         if as_json:
             print_json({"verified": False, "item": problem.item, "why": str(problem)})
         fail(f"does not hold: {problem}", EXIT_FAILED)
+    if model is None and not found.surveys:
+        raise UsageError("pass the model that the export is of; only what has surveys is traced without one")
     if as_json:
         from dataclasses import asdict
 
@@ -93,14 +100,19 @@ def _check_readable(path: Path) -> None:
         raise UsageError(f"cannot read the export {path}: {problem.strerror}; check the path") from None
 
 
-def _tree(found: Provenance, path: Path, file: str) -> Tree:
+def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     """The verified chain as a tree, the newest model at the top."""
     from rich.text import Text
     from rich.tree import Tree
 
-    head = Text.assemble(("model", "bold"), f" with root {found.model}  ", ("verified", "green"))
+    made = bool(found.rounds) or path is not None
+    head = Text.assemble(("model" if made else "surveys", "bold"), f" with root {found.model}  " if made else "  ")
+    head.append("verified", "green")
     tree = Tree(head.append(f", {found.signatures} signatures"))
-    tree.add(f"file {path.name} sha256 {file}; a root is the hash of the tensors, and the same in every file format")
+    if path is not None:
+        tree.add(
+            f"file {path.name} sha256 {file}; a root is the hash of the tensors, and the same in every file format"
+        )
     job = tree.add(f"job {found.name!r} {found.job[:16]}  purpose {found.purpose!r}, signed by author {found.author!r}")
     for name, value in found.programs.items():
         job.add(f"{name} program {value[:16]}")
@@ -109,17 +121,38 @@ def _tree(found: Provenance, path: Path, file: str) -> Tree:
     tree.add(
         f"coordinator {found.coordinator!r}, ledger of {found.ledger} entries, roster version {found.roster_version}"
     )
+    for survey in reversed(found.surveys):
+        _add_survey(tree, survey)
     for link in reversed(found.rounds):
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(link.metrics.items()))
-        line = Text(f"round {link.round}  model {link.model[:16]} from {link.base[:16]}  {figures}")
-        if link.recomputed:
-            line.append("  recomputed, same bits", "green")
-        branch = tree.add(line)
-        for part in link.contributions:
-            released = "  ".join(f"{name} {value:g}" for name, value in sorted(part.released.items()))
-            branch.add(
-                f"{part.agent} {part.key[:12]}  update {part.update[:12]}  weight {part.weight}  "
-                f"{part.mechanism} ({part.claim}), policy {part.policy[:12]}  {released}"
-            )
-    tree.add(f"initial model {found.initial}")
+        _add_round(tree, link)
+    if made:
+        tree.add(f"initial model {found.initial}")
     return tree
+
+
+def _add_survey(tree: Tree, survey: SurveyTrace) -> None:
+    branch = tree.add(
+        f"round {survey.round}  {survey.phase}, {len(survey.answers)} of {len(survey.participants)} agents answered"
+    )
+    for part in survey.answers:
+        released = "  ".join(
+            f"{name} {value:g} by {part.mechanisms[name]} ({part.claims[name]})"
+            for name, value in part.released.items()
+        )
+        branch.add(f"{part.agent} {part.key[:12]}  policy {part.policy[:12]}  {released}")
+
+
+def _add_round(tree: Tree, link: RoundTrace) -> None:
+    from rich.text import Text
+
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(link.metrics.items()))
+    line = Text(f"round {link.round}  model {link.model[:16]} from {link.base[:16]}  {figures}")
+    if link.recomputed:
+        line.append("  recomputed, same bits", "green")
+    branch = tree.add(line)
+    for part in link.contributions:
+        released = "  ".join(f"{name} {value:g}" for name, value in sorted(part.released.items()))
+        branch.add(
+            f"{part.agent} {part.key[:12]}  update {part.update[:12]}  weight {part.weight}  "
+            f"{part.mechanism} ({part.claim}), policy {part.policy[:12]}  {released}"
+        )
