@@ -85,6 +85,7 @@ SIZES = {
     + "".join(f"def f{k}(x=A):\n pass\n" for k in range(200)) + "@continuation\ndef main():\n pass\n",
     "regions that reach everything": "".join(f"def f{k}():\n" + f" f{(k + 1) % 300}()\n" * 20 for k in range(300))
     + "@continuation\ndef main():\n" + "".join(f" private(f{k}, fuel=1, memory=1)\n" for k in range(300)),
+    "functions beyond the table": "@continuation\ndef main():\n return [" + "lambda: 1, " * 4200 + "]\n",
     "functions inside of finally": "@continuation\ndef main():\n" + "".join(
         f"{pad}try: pass\n{pad}finally:\n{pad} def f():\n" for pad in (" " * (2 * k + 1) for k in range(25))
     ) + " " * 51 + "pass\n",
