@@ -116,7 +116,10 @@ def verify(program_bytes: bytes) -> VerifiedProgram:
     _check_tables(program)
     constants = values_of(program.constants)
     known: _Bound = {}
-    codes = tuple(_FunctionCheck(program, function, constants, known).code() for function in program.functions)
+    checks = [_FunctionCheck(program, function, constants, known) for function in program.functions]
+    for check in checks:
+        check.frame()  # of all of them first: a call looks at the function that it calls
+    codes = tuple(check.code() for check in checks)
     return VerifiedProgram(program, digest(program_bytes), codes, constants, reach_of(program, codes))
 
 
@@ -178,7 +181,7 @@ class _FunctionCheck:
         self.effects: dict[int, tuple[str, ...]] = {}
         self.loops: set[int] = set()
         self.boxed = frozenset((*function.cells, *function.free))
-        self.variables: set[int] = set(range(function.arguments)) - self.boxed
+        self.variables: set[int] = set()
 
     def _fail(self, at: int, why: str) -> ProgramInvalid:
         return ProgramInvalid(f"function {self.function.name}, instruction {at}: {why}")
@@ -189,9 +192,9 @@ class _FunctionCheck:
         return unpack(word)
 
     def code(self) -> Code:
-        """Check everything and return the function ready to run."""
+        """Check everything behind `frame` and return the function ready to run."""
         function = self.function
-        self._frame()
+        self.variables = set(range(function.arguments)) - self.boxed
         for at, (op, a, b) in enumerate(self.instructions):
             spec = ISA.get(op)
             if spec is None:
@@ -228,7 +231,8 @@ class _FunctionCheck:
             effects=self.effects,
         )
 
-    def _frame(self) -> None:
+    def frame(self) -> None:
+        """Check what the function says of itself: parameters, locals, defaults, cells."""
         function = self.function
         if not function.code or len(function.lines) != len(function.code):
             raise self._fail(0, "no code, or not one source line for each instruction")
