@@ -29,13 +29,16 @@ class AgentPaths:
     """Names within one state folder.
 
     Args:
+        root: the folder; a text is taken as its path.
+
+    Attributes:
         root: the folder.
     """
 
     __slots__ = ("root",)
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
 
     @property
     def identity(self) -> Path:
