@@ -98,10 +98,9 @@ def _folding(op: str, *, inplace: bool) -> Method:
 
 
 def _replace(owner: SetValue, members: Members) -> None:
-    if owner.items is not members:
-        kept = dict(members)
-        owner.items.clear()
-        owner.items.update(kept)
+    """`members` is a dict of its own, never the owner's."""
+    owner.items.clear()
+    owner.items.update(members)
 
 
 def _add(run: Run, owner: SetValue, args: Arguments) -> None:

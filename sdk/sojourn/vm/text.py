@@ -150,20 +150,15 @@ class _Writer:
         self.parts.append("}")
 
     def _exception(self, value: ExcValue, depth: int) -> None:
-        self.parts.append(value.name)
-        if id(value) in self.active:
-            self.parts.append("(...)")
-            return
+        """An exception in itself is written again, as CPython does: what it comes back through ends that."""
         if depth >= MAX_DEPTH:
             raise Raised("RecursionError", "maximum recursion depth exceeded while getting the repr of an object")
-        self.active.add(id(value))
-        self.parts.append("(")
+        self.parts.append(f"{value.name}(")
         for position, item in enumerate(value.args):
             if position:
                 self.parts.append(", ")
             self.write(item, depth + 1)
         self.parts.append(")")
-        self.active.discard(id(value))
 
 
 def format_by(run: Run, value: Value, spec: Value, conversion: str = "") -> str:

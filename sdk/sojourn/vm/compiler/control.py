@@ -113,22 +113,19 @@ class Control(Calls):
         self.blocks.extend(left)
         self.caught[:] = caught
 
-    def _innermost(self) -> int:
-        return max(k for k, block in enumerate(self.blocks) if isinstance(block, _Loop))
+    def _innermost(self) -> tuple[int, _Loop]:
+        """The loop around this place, and where it stands; Python's own compiler has refused a loop's word outside."""
+        return next((k, block) for k, block in reversed([*enumerate(self.blocks)]) if isinstance(block, _Loop))
 
     def breaks(self, node: ast.Break) -> None:
-        at = self._innermost()
-        loop = self.blocks[at]
+        at, loop = self._innermost()
         with self._leaving(at + 1):
-            jump = self.code.emit(Op.JUMP)
-        if isinstance(loop, _Loop):
-            loop.breaks.append(jump)
+            loop.breaks.append(self.code.emit(Op.JUMP))
 
     def continues(self, node: ast.Continue) -> None:
-        at = self._innermost()
-        loop = self.blocks[at]
+        at, loop = self._innermost()
         with self._leaving(at + 1):
-            self.code.emit(Op.JUMP, loop.top if isinstance(loop, _Loop) else 0)
+            self.code.emit(Op.JUMP, loop.top)
 
     def returns(self, node: ast.Return) -> None:
         if node.value is None:

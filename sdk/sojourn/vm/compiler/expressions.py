@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from sojourn.errors import ProgramRefused
 from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, FunctionCode, ModuleTables, Site
@@ -78,11 +78,8 @@ class Expressions(ABC):
         self.code.emit(Op.DELETE_CELL if variable.cell else Op.DELETE, self.slot_of(variable), int(silent))
 
     def bound(self, name: str) -> Variable:
-        """The variable of a name that this scope binds."""
-        variable = self.scope.lookup(name)
-        if variable is None:
-            raise OverflowError(name)
-        return variable
+        """The variable of a name that is assigned to here: the scope was made from those assignments."""
+        return cast("Variable", self.scope.lookup(name))
 
     def refused(self, node: ast.AST, why: str, instead: str) -> ProgramRefused:
         """The error for a place in this file."""
