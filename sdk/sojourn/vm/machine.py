@@ -25,6 +25,7 @@ from sojourn.vm.effects import EFFECTS
 from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
+from sojourn.vm.projection import advance
 from sojourn.vm.state import BOX_BYTES, BoxContent, Frame, Run, walk
 from sojourn.vm.step import Ask, Enter, Fork, Stop, step
 from sojourn.vm.suspending import copy_frames
@@ -49,16 +50,25 @@ class _ErrorInside(Exception):
 class Machine:
     """One run of a program. Make it with `start` or `load`."""
 
-    def __init__(self, program: VerifiedProgram, runs: list[Run]) -> None:
+    def __init__(self, program: VerifiedProgram, runs: list[Run], *, projection: bool = True) -> None:
         """For `start` and the snapshot loader; hosts use `start` or `load`."""
         self.program = program
+        self.projection = projection
         self.runs = runs
         self.asked: Effect | None = None
         self.outcome: Done | Failed | None = None
 
     @classmethod
     def start(
-        cls, verified: VerifiedProgram, entry: str, args: Sequence[Value], run: bytes, fuel: int, memory: int
+        cls,
+        verified: VerifiedProgram,
+        entry: str,
+        args: Sequence[Value],
+        run: bytes,
+        fuel: int,
+        memory: int,
+        *,
+        projection: bool = True,
     ) -> Machine:
         """A machine at the start of an entry.
 
@@ -69,6 +79,7 @@ class Machine:
             run: identity of the run, 32 bytes.
             fuel: instructions the whole run may execute.
             memory: bytes its live values may cost by the machine's own table.
+            projection: whether hot code may run in its second form; shows in nothing but time.
 
         Raises:
             MachineError: an argument of this call does not fit.
@@ -85,7 +96,7 @@ class Machine:
             raise MachineError(f"{entry}() takes {code.params} arguments, {len(args)} are given")
         first = Run(verified, run, PUBLIC, region=False, operation=0, fuel=fuel, memory=memory, limit=memory,
                     frames=[], boxes={})  # fmt: skip
-        machine = cls(verified, [first])
+        machine = cls(verified, [first], projection=projection)
         defaults = code.constant_defaults[len(code.defaults) - missing :]
         try:
             rest = [fresh(first, default) for default in defaults]
@@ -133,6 +144,7 @@ class Machine:
     def run(self, fuel: int) -> Progress:
         """Go on for about `fuel` instructions; a single long operation may pass the end of a slice."""
         left = fuel
+        go_on = advance if self.projection else step
         while self.outcome is None:
             if self.asked is not None:
                 return Parked(self.asked)
@@ -141,16 +153,16 @@ class Machine:
             run = self.runs[-1]
             before = run.fuel
             try:
-                stop = step(run, max(before - left, 0))
-                left -= before - run.fuel
+                stop = go_on(run, max(before - left, 0))
                 if stop is not None:
+                    left -= before - run.fuel
                     self._act(run, stop)
+                    before = run.fuel  # a slice does not pay for a region beforehand
             except Raised as problem:
-                left -= before - run.fuel
                 self._raised(problem)
             except Exhausted as problem:
-                left -= before - run.fuel
                 self._spent(problem)
+            left -= before - run.fuel
         return self.outcome
 
     def resume(self, value: Value) -> None:
@@ -250,8 +262,13 @@ class Machine:
         return dump(self)
 
     @staticmethod
-    def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
+    def load(verified: VerifiedProgram, snapshot_bytes: bytes, *, projection: bool = True) -> Machine:
         """The machine that `dump` wrote.
+
+        Args:
+            verified: the program.
+            snapshot_bytes: untrusted bytes.
+            projection: as in `start`.
 
         Raises:
             DecodeError: not the canonical encoding of a snapshot.
@@ -259,7 +276,9 @@ class Machine:
         """
         from sojourn.vm.restore import load  # noqa: PLC0415 - as in dump
 
-        return load(verified, snapshot_bytes)
+        machine = load(verified, snapshot_bytes)
+        machine.projection = projection
+        return machine
 
     def __repr__(self) -> str:
         state = "ended" if self.outcome is not None else "parked" if self.asked is not None else "ready"
@@ -377,7 +396,7 @@ class Machine:
         fuel, memory = effect.args["fuel"], effect.args["memory"]
         run = self._child_run(child_run(effect.occurrence.run, effect.occurrence.operation, 0), fuel, memory)
         run.frames.extend(copy_frames(run, effect.args["child"].frames))
-        return Machine(self.program, [run])
+        return Machine(self.program, [run], projection=self.projection)
 
     def _open_for_region(self, box: Box) -> Value:
         content = self.open(box)

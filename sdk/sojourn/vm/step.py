@@ -16,7 +16,7 @@ from sojourn.vm.builtins import BUILTIN_FUNCTIONS
 from sojourn.vm.calling import bound_arguments, call_value, make_function, new_frame
 from sojourn.vm.classes import is_a
 from sojourn.vm.compare import compare, truth
-from sojourn.vm.faults import Exhausted, Raised, no_operation, refuse_box
+from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.methods import call_method
 from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, EXTENDS, UNARY, Op
@@ -30,13 +30,12 @@ from sojourn.vm.values import (
     ExcValue,
     FunctionValue,
     Iter,
-    RecordValue,
     SetValue,
     Value,
     type_name,
 )
 
-__all__ = ["Ask", "Enter", "Fork", "Return", "Stop", "step"]
+__all__ = ["HANDLERS", "Ask", "Enter", "Fork", "Return", "Stop", "step", "step_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def step(run: Run, floor: int) -> Stop | None:
     """
     if run.fuel == 0:
         raise Exhausted("fuel")
-    codes, handlers = run.program.codes, _HANDLERS
+    codes, handlers = run.program.codes, HANDLERS
     while run.fuel > floor:
         frame = run.frames[-1]
         op, a, b = codes[frame.function].instructions[frame.pc]
@@ -97,6 +96,30 @@ def step(run: Run, floor: int) -> Stop | None:
         if stop is not None:
             return stop
     return None
+
+
+def step_to(run: Run, floor: int, marks: dict[int, frozenset[int]]) -> Stop | None:
+    """As `step`, and also until a jump, a call or the beginning of a loop leads to one of `marks`, by function."""
+    if run.fuel == 0:
+        raise Exhausted("fuel")
+    codes, handlers = run.program.codes, HANDLERS
+    while run.fuel > floor:
+        frame = run.frames[-1]
+        op, a, b = codes[frame.function].instructions[frame.pc]
+        frame.pc += 1
+        run.fuel -= 1
+        stop = handlers[op](run, frame, a, b)
+        if stop is not None:
+            return stop
+        if op in _LEADING:
+            frame = run.frames[-1]
+            if frame.pc in marks.get(frame.function, _NOWHERE):
+                return None
+    return None
+
+
+_LEADING: Final = frozenset((Op.JUMP, Op.ITER, Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD))
+_NOWHERE: Final[frozenset[int]] = frozenset()
 
 
 def _take(frame: Frame, count: int) -> list[Value]:
@@ -352,20 +375,7 @@ def _unpack(run: Run, frame: Frame, a: int, _: int) -> None:
 
 
 def _attribute(run: Run, frame: Frame, a: int, _: int) -> None:
-    value, name = frame.stack[-1], run.program.program.names[a]
-    if type(value) is RecordValue:
-        if name not in value.fields:
-            fields = ", ".join(value.fields)
-            raise Raised("AttributeError", f"'{value.type_name}' object has no attribute '{name}'; it has {fields}")
-        frame.stack[-1] = value.fields[name]
-        return
-    if type(value) is ExcValue and name == "args":
-        frame.stack[-1] = value.args
-        return
-    refuse_box("read an attribute of", value)
-    if type_name(value).endswith(" handle"):
-        raise no_operation(f"read .{name} of", value)
-    raise Raised("AttributeError", f"'{type_name(value)}' object has no attribute '{name}'")
+    frame.stack[-1] = containers.attribute(frame.stack[-1], run.program.program.names[a])
 
 
 def _format(run: Run, frame: Frame, a: int, b: int) -> None:
@@ -379,12 +389,13 @@ def _format_by(run: Run, frame: Frame, a: int, _: int) -> None:
 
 
 def _join(run: Run, frame: Frame, a: int, _: int) -> None:
-    parts = _take(frame, a)
+    parts = frame.stack[len(frame.stack) - a :]
     for part in parts:
         if type(part) is not str:
             raise Raised("TypeError", f"a piece of an f-string is not text but '{type_name(part)}'")
     run.allocate(sum(bytes_of_text(part) for part in parts))
     run.spend(sum(len(part) for part in parts) >> 5)
+    _take(frame, a)
     frame.stack.append("".join(parts))
 
 
@@ -459,10 +470,11 @@ def _return(run: Run, frame: Frame, _a: int, _b: int) -> Stop | None:
 
 
 def _exception(run: Run, frame: Frame, a: int, b: int) -> None:
-    args = _take(frame, b)
+    args = frame.stack[len(frame.stack) - b :]
     refuse_box("make an exception of", *args)
     made = ExcValue(EXCEPTIONS[a], tuple(args))
     run.allocate(size_of(made) + size_of(made.args))
+    _take(frame, b)
     frame.stack.append(made)
 
 
@@ -521,4 +533,4 @@ def _table() -> tuple[Handler, ...]:
 
 
 _BUILTIN_NAMES: Final = tuple(BUILTINS)
-_HANDLERS: Final = _table()
+HANDLERS: Final = _table()

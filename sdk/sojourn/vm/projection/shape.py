@@ -1,0 +1,483 @@
+"""Control flow as nested Python: branches, loops and `try` come out of the dominator tree.
+
+A block that several ways lead to is written behind all that they pass. A way to it is then to fall out of the nested
+statements; where it has to skip other blocks on its way, `b` says where it goes and those are behind a test of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sojourn.vm.op import Op
+from sojourn.vm.projection.calls import Calls
+from sojourn.vm.projection.graph import STOPS
+from sojourn.vm.projection.kinds import join
+from sojourn.vm.projection.meter import Mode, Row
+from sojourn.vm.projection.writer import Line, State, Term
+
+__all__ = ["Shape"]
+
+
+@dataclass(slots=True)
+class _Place:
+    """Something around the current line: a block that comes behind it, or the loop it is in."""
+
+    block: int
+    loop: bool
+    native: bool = False
+    exits: list[int] = field(default_factory=list)
+
+
+class Shape(Calls):
+    """Finds the kinds at each block, and writes the function."""
+
+    # Kinds.
+
+    def analyse(self, entry: int, state: State) -> None:
+        """Find the state at the beginning of each block, and what is returned."""
+        self.states: dict[int, State] = {entry: state}
+        self.returned = "-"
+        self.out = None
+        position = {start: k for k, start in enumerate(self.graph.order)}
+        work = {entry}
+        while work:
+            start = min(work, key=position.__getitem__)
+            work.discard(start)
+            term = self.straight(start)
+            for target, locals_ in self.trapped:
+                self._merge(target, locals_, [], work)
+            for target, found in ((term.then, term.then_state), (term.other, term.other_state)):
+                if target >= 0 and found is not None:
+                    self._merge(target, found.locals, found.kinds, work)
+
+    def _merge(self, target: int, locals_: list[str], kinds: list[str], work: set[int]) -> None:
+        if target in self.graph.traps:
+            slots = {row.slot for row in self.code.handlers if row.target == target}
+            locals_ = ["E" if local in slots else kind for local, kind in enumerate(locals_)]
+        known = self.states.get(target)
+        if known is None:
+            self.states[target] = State(list(locals_), [], list(kinds))
+            work.add(target)
+            return
+        merged = self.joined(known.locals, locals_, self.code.loops)
+        stack = [join(a, b) for a, b in zip(known.kinds, kinds, strict=True)]
+        if merged != known.locals or stack != known.kinds:
+            self.states[target] = State(merged, [], stack)
+            work.add(target)
+
+    # Blocks.
+
+    def straight(self, start: int) -> Term:
+        """The instructions of a block, except for the jump at its end."""
+        self.block = block = self.graph.blocks[start]
+        found = self.states[start]
+        self.state = State(list(found.locals), [f"s{k}" for k in range(len(found.kinds))], list(found.kinds))
+        self.paid = block.need
+        self.trapped = []
+        self.changed()
+        for at in range(block.start, block.end):
+            self.at = at
+            op, a, b = self.code.instructions[at]
+            term = self._end(op, a, b)
+            if term is not None:
+                return term
+            self._instruction(op, a, b, at)
+            self.paid -= 1
+        self.at = block.end
+        return Term(then=block.next[0], then_state=self.state)
+
+    def _fuses(self, at: int) -> bool:
+        """Whether the next instruction is a branch on what this one makes."""
+        return at + 2 == self.block.end and self.code.instructions[at + 1][0] in (Op.JUMP_IF_FALSE, Op.JUMP_IF_TRUE)
+
+    def _end(self, op: int, a: int, b: int) -> Term | None:
+        """The jump, if this is one; its fuel is spent."""
+        if op in STOPS:
+            self.line("raise S", self.before())
+            return Term()
+        if op == Op.RETURN:
+            return self.returns()
+        if op == Op.RAISE:
+            return self.raises(a)
+        if op == Op.JUMP:
+            self.paid -= 1
+            return Term(then=a, then_state=self.state)
+        if op == Op.NEXT:
+            return self._next(a, b)
+        if op in (Op.JUMP_IF_FALSE, Op.JUMP_IF_TRUE):
+            condition = self.condition()
+            self.drop(1)
+            self.paid -= 1
+            return self._branch(op == Op.JUMP_IF_TRUE, condition, a, self.state, self.state.copy())
+        if op in (Op.JUMP_IF_FALSE_OR_POP, Op.JUMP_IF_TRUE_OR_POP):
+            condition = self.condition()
+            self.paid -= 1
+            jumping = self.state.copy()
+            self.drop(1)
+            return self._branch(op == Op.JUMP_IF_TRUE_OR_POP, condition, a, self.state, jumping)
+        return None
+
+    def _branch(self, if_true: bool, condition: str, target: int, going_on: State, jumping: State) -> Term:
+        if if_true:
+            return Term(condition, target, self.at + 1, jumping, going_on)
+        return Term(condition, self.at + 1, target, going_on, jumping)
+
+    def _next(self, local: int, target: int) -> Term:
+        kind = self.state.locals[local]
+        ended = self.state.copy()
+        ended.locals[local] = "U"
+        item = self.temporary()
+        if kind in "rk" and self._native(self.block.start):
+            self.paid -= 1
+            self.push(item, "I" if kind == "r" else "?")
+            return Term("", self.at + 1, target, self.state, ended, slot=local)
+        self.guard(f"n{local} is None")
+        with self.deeper(f"if type(n{local}) is Iter:"):
+            left = self.paid - 1
+            self.line(f"R.fuel = fuel + {left}; R.memory = mem" if left else "R.fuel = fuel; R.memory = mem")
+            self.line(f"{item} = advance(R, n{local})", self.within(Mode.METER))
+            self.line(f"fuel = R.fuel - {left}; mem = R.memory" if left else "fuel = R.fuel; mem = R.memory")
+        with self.deeper("else:"):
+            self.line(f"{item} = next(n{local}, END)")
+        self.paid -= 1
+        with self.deeper(f"if {item} is END:"):
+            self.line(f"n{local} = q{local} = None")
+        # Drawing may have spent more than was paid: stop behind it, on either way.
+        with self.deeper("if fuel < 0:"):
+            with self.deeper(f"if {item} is END:"):
+                self.line("raise S", Row(target, tuple(self.state.names), self.paid, Mode.BEFORE))
+            self.push(item, "?")
+            self.line("raise S", Row(self.at + 1, tuple(self.state.names), self.paid, Mode.BEFORE))
+        return Term(f"{item} is not END", self.at + 1, target, self.state, ended)
+
+    def _native(self, start: int) -> bool:
+        """Whether a block is the head of a loop that becomes a `for`."""
+        op, local, target = self.code.instructions[start]
+        if op != Op.NEXT or start not in self.graph.loops or target in self.graph.loops[start]:
+            return False
+        return self.states[start].locals[local] in "rk"
+
+    def _instruction(self, op: int, a: int, b: int, at: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one table
+        match op:
+            case Op.CONST:
+                self.push(self.constant(a), self.kind_of_constant(a))
+            case Op.LOAD:
+                self.load(a, self.state.locals[a])
+            case Op.STORE:
+                self.store(a)
+            case Op.CLEAR:
+                self.clear(a)
+            case Op.POP:
+                self.drop(1)
+            case Op.DUP:
+                names, kinds = self.top(a) if a else ([], [])
+                self.state.names += names
+                self.state.kinds += kinds
+            case Op.ROT:
+                if a:
+                    size = len(self.state.names) - a
+                    self.state.names.insert(size, self.state.names.pop())
+                    self.state.kinds.insert(size, self.state.kinds.pop())
+            case Op.DELETE:
+                self.delete(a, b)
+            case Op.LOAD_CELL:
+                self.load_cell(a)
+            case Op.STORE_CELL:
+                (x,), _ = self.top(1)
+                self.line(f"v{a}.content = {x}")
+                self.drop(1)
+            case Op.DELETE_CELL:
+                self.delete_cell(a, b)
+            case Op.NEW_CELL:
+                self.new_cell(a)
+            case Op.BINARY:
+                self.binary(a, "binary")
+            case Op.INPLACE:
+                self.binary(a, "inplace")
+            case Op.UNARY:
+                self.unary(a)
+            case Op.NOT:
+                self.negate(fuse=self._fuses(at))
+            case Op.COMPARE:
+                self.compare(a, fuse=self._fuses(at))
+            case Op.IS_NONE:
+                self.is_none(a, fuse=self._fuses(at))
+            case Op.IS_A:
+                self.is_a(a)
+            case Op.ITER:
+                self.iterate(a)
+            case Op.TUPLE | Op.LIST:
+                self.sequence(a, mutable=op == Op.LIST)
+            case Op.DICT:
+                self.dictionary(a)
+            case Op.SET:
+                self.handled(op, a, b, a, "?")
+            case Op.APPEND:
+                self.append()
+            case Op.PUT:
+                self.put()
+            case Op.EXTEND:
+                self.handled(op, a, b, 2, self.state.kinds[-2])
+            case Op.TUPLE_OF:
+                self.handled(op, a, b, 1, "T")
+            case Op.INDEX:
+                self.index()
+            case Op.SLICE:
+                self.slice()
+            case Op.STORE_INDEX:
+                self.store_index()
+            case Op.DELETE_INDEX:
+                self.changing("delete_index", 2)
+            case Op.STORE_SLICE:
+                self.changing("store_slice", 5)
+            case Op.DELETE_SLICE:
+                self.changing("delete_slice", 4)
+            case Op.UNPACK:
+                self.unpack(a)
+            case Op.UNPACK_REST:
+                self.unpack_rest(a, b)
+            case Op.ATTRIBUTE:
+                self.attribute(a)
+            case Op.FORMAT:
+                self.format(a, b)
+            case Op.FORMAT_BY:
+                self.handled(op, a, b, 2, "S")
+            case Op.JOIN:
+                self.join(a)
+            case Op.CALL:
+                self.call(a, b)
+            case Op.CALL_VALUE:
+                self.call_value(b)
+            case Op.BUILTIN:
+                self.builtin(a, b)
+            case Op.METHOD:
+                self.method(a, b)
+            case Op.CLOSURE:
+                self.closure(a, b)
+            case Op.BUILTIN_VALUE:
+                self.builtin_value(a)
+            case Op.EXCEPTION:
+                self.exception(a, b)
+
+    # Structure.
+
+    def write(self, entry: int) -> list[Line]:
+        """The body of the function."""
+        self.places: list[_Place] = []
+        self.tested: set[int] = set()
+        self.out = []
+        self.indent = 0
+        if self._native(entry):
+            self._charge(entry, 0, entry)
+        self._node(entry)
+        lines = self.out
+        self.out = None
+        for line in lines:
+            if line.only_for >= 0 and line.only_for not in self.tested:
+                line.text = "pass"
+        return lines
+
+    def _capture(self) -> list[Line]:
+        """Begin to collect lines on their own; the lines so far."""
+        before, self.out = self.out, []
+        assert before is not None  # noqa: S101 - lines are collected only while they are written
+        return before
+
+    def _node(self, start: int) -> bool:
+        """A block and all that it dominates; whether control can come out at its end."""
+        after = self.graph.after.get(start, [])
+        if start not in self.graph.loops:
+            return self._body(start)
+        for block in reversed(after):
+            self.places.append(_Place(block, loop=False))
+        before = self._capture()
+        loop = _Place(start, loop=True, native=self._native(start))
+        self.places.append(loop)
+        if loop.native:
+            self._for(start, loop)
+        else:
+            with self.deeper("while True:"):
+                self._body(start)
+        self.places.pop()
+        falls = self._leave_loop(loop)
+        lines, self.out = self.out or [], before
+        return self._behind(lines, after, falls)
+
+    def _for(self, start: int, loop: _Place) -> None:
+        """A loop over an iterator of the host's. Fuel for its head is paid on each way into it."""
+        term = self.straight(start)
+        local = term.slot
+        with self.deeper(f"for t{start} in n{local}:"):
+            self._following(start, term.then, term.then_state or self.state, self.paid)
+        with self.deeper("else:"):
+            self.line(f"n{local} = q{local} = None")
+            ended = term.other_state or self.state
+            self._edge(start, term.other, ended, self.graph.blocks[start].need - 1)
+            self.line(f"b = {term.other}")
+            if term.other not in loop.exits:
+                loop.exits.append(term.other)
+
+    def _leave_loop(self, loop: _Place) -> bool:
+        """Behind a loop: go where its `break` was meant to go."""
+        if len(loop.exits) <= 1:
+            return self._go(loop.exits[0]) if loop.exits else False
+        falls = False
+        self.tested.update(loop.exits)
+        for target in loop.exits:
+            before = self._capture()
+            self.indent += 1
+            falls = self._go(target) or falls
+            self.indent -= 1
+            lines, self.out = self.out or [], before
+            if any(line.only_for < 0 for line in lines):
+                self.line(f"if b == {target}:")
+                before.extend(lines)
+        return falls
+
+    def _behind(self, lines: list[Line], blocks: list[int], falls: bool) -> bool:
+        """`lines`, then the blocks that come behind them; those that handle exceptions get a `try` around the rest."""
+        for block in blocks:
+            if block in self.graph.traps:
+                lines = self._guarded(lines, block)
+            place = self.places.pop()
+            before = self._capture()
+            test = block in self.tested
+            self.indent += test
+            falls = self._node(block) or (falls and test)
+            self.indent -= test
+            written, self.out = self.out or [], before
+            if test:
+                lines.append(Line(self.indent, f"if b == {block}:"))
+                written = written or [Line(self.indent + 1, "pass")]
+            lines.extend(written)
+            del place
+        assert self.out is not None  # noqa: S101 - as in _capture
+        self.out.extend(lines)
+        return falls
+
+    def _guarded(self, lines: list[Line], target: int) -> list[Line]:
+        slot = next(row.slot for row in self.code.handlers if row.target == target)
+        pad = self.indent
+        body = [Line(line.indent + 1, line.text, line.row, line.only_for) for line in lines]
+        return [
+            Line(pad, "try:"),
+            *(body or [Line(pad + 1, "pass")]),
+            Line(pad, "except W as e:"),
+            Line(pad + 1, f"if not H(e, Y, Z(), {target}):"),
+            Line(pad + 2, "raise"),
+            Line(pad + 1, f"v{slot} = e.value; fuel = fuel_; mem = mem_"),
+            Line(pad + 1, f"b = {target}", only_for=target),
+        ]
+
+    def _body(self, start: int) -> bool:
+        merges = self.graph.merges.get(start, [])
+        for block in reversed(merges):
+            self.places.append(_Place(block, loop=False))
+        before = self._capture()
+        need = self.graph.blocks[start].need
+        if start in self.graph.paying:
+            self.line(f"fuel -= {need}")
+            with self.deeper("if fuel < 0:"):
+                names = tuple(f"s{k}" for k in range(len(self.states[start].kinds)))
+                self.line("raise S", Row(start, names, need, Mode.BEFORE))
+        falls = self._ending(start, self.straight(start))
+        lines, self.out = self.out or [], before
+        return self._behind(lines, merges, falls)
+
+    def _ending(self, start: int, term: Term) -> bool:
+        paid = self.paid
+        if not term.condition:
+            return term.then >= 0 and self._following(start, term.then, term.then_state or self.state, paid)
+        ways = []
+        for target, state in ((term.then, term.then_state), (term.other, term.other_state)):
+            before = self._capture()
+            self.indent += 1
+            falls = self._following(start, target, state or self.state, paid)
+            self.indent -= 1
+            lines, self.out = self.out or [], before
+            ways.append((lines, falls))
+        (yes, yes_falls), (no, no_falls) = ways
+        out = self.out
+        assert out is not None  # noqa: S101 - as in _capture
+        if not yes and not no:
+            self.line(f"if {term.condition}: pass")
+        elif not no or (not no_falls and yes):
+            self._one_way(f"if not ({term.condition}):" if no else f"if {term.condition}:", no or yes)
+            if no:
+                self._same_level(yes)
+        else:
+            self._one_way(f"if {term.condition}:" if yes else f"if not ({term.condition}):", yes or no)
+            if yes and yes_falls:
+                self.line("else:")
+                out.extend(no)
+            elif yes:
+                self._same_level(no)
+        return yes_falls or no_falls
+
+    def _one_way(self, heading: str, lines: list[Line]) -> None:
+        self.line(heading)
+        (self.out or []).extend(lines)
+
+    def _same_level(self, lines: list[Line]) -> None:
+        """Lines that no `else` is needed for: the other way does not come here."""
+        for line in lines:
+            line.indent -= 1
+        (self.out or []).extend(lines)
+
+    # Ways from block to block.
+
+    def _following(self, start: int, target: int, state: State, paid: int) -> bool:
+        """Go from a block to the next, `paid` units of fuel ahead; whether control comes out behind."""
+        self._edge(start, target, state, paid)
+        if target in self.graph.children and self.graph.idom[target] == start:
+            return self._node(target)
+        return self._go(target)
+
+    def _edge(self, start: int, target: int, state: State, paid: int) -> None:
+        size = len(state.names)
+        moved = [(f"s{k}", name) for k, name in enumerate(state.names) if name != f"s{k}"]
+        if moved:
+            self.line(f"{', '.join(to for to, _ in moved)} = {', '.join(name for _, name in moved)}")
+        if target in self.graph.paying:
+            if self._native(target):
+                self._charge(target, paid, size)
+            elif paid:
+                self.line(f"fuel += {paid}")
+        elif paid != self.graph.blocks[target].need:
+            self.line(f"fuel += {paid - self.graph.blocks[target].need}")
+
+    def _charge(self, target: int, paid: int, _size: int) -> None:
+        """Pay for the head of a `for` before it draws."""
+        need = self.graph.blocks[target].need
+        if paid >= need:
+            if paid > need:
+                self.line(f"fuel += {paid - need}")
+            return
+        self.line(f"fuel -= {need - paid}")
+        names = tuple(f"s{k}" for k in range(len(self.states[target].kinds)))
+        with self.deeper("if fuel < 0:"):
+            self.line("raise S", Row(target, names, need, Mode.BEFORE))
+
+    def _go(self, target: int) -> bool:
+        """Jump; whether it is done by falling out of the statements here."""
+        skipped: list[int] = []
+        for place in reversed(self.places):
+            if place.block == target and place.loop:
+                self.line("continue")
+                return False
+            if place.block == target:
+                self.tested.update(skipped)
+                self._say(target, always=bool(skipped))
+                return True
+            if place.loop:
+                self._say(target, always=False)
+                self.line("break")
+                if target not in place.exits:
+                    place.exits.append(target)
+                return False
+            skipped.append(place.block)
+        raise AssertionError(target)
+
+    def _say(self, target: int, *, always: bool) -> None:
+        if self.out is not None:
+            self.out.append(Line(self.indent, f"b = {target}", None, -1 if always else target))
