@@ -16,6 +16,7 @@ class Calls(Objects):
     """Writes calls. A call is a call of the host's, so that no frame is made while nothing stops."""
 
     returned = "-"  # the kind of what the function returns
+    ended = False  # control does not go on behind the call
     entered = False  # the stepper's frame is below: it also returns
 
     def call(self, function: int, _shape: int) -> None:
@@ -53,7 +54,8 @@ class Calls(Objects):
         self.drop(bound.total)
         name = self.context.callee(function, known) if self.out is not None else "g"
         self._calling(f"{self.temporary()} = {name}({', '.join([*args, 'd - 1'])})")
-        self.push(self.temporary(), "?" if made == "-" else made)
+        self.ended = made == "-"  # nothing is known to come back, so far or at all
+        self.push(self.temporary(), "?" if self.ended else made)
         self._go_on()
 
     def kind_of_constant(self, index: int) -> str:
@@ -138,7 +140,9 @@ class Calls(Objects):
         with self.deeper(f"if not {x}.line:"):
             self.line(f"{x}.line = {line}")
         if self.block.trap < 0:
-            self.line(f"raise W({x}.name, '', {x})", self.within(Mode.WITHIN))
+            left = self.paid - 1
+            self.line(f"fuel_ = fuel + {left}; mem_ = mem" if left else "fuel_ = fuel; mem_ = mem")
+            self.line(f"raise V({x}.name, '', {x})", self.within(Mode.CALLING))
             return Term()
         slot = self.code.handlers[self.code.handler_at[self.at]].slot
         self.paid -= 1

@@ -15,6 +15,7 @@ from sojourn.vm.projection.forms import Absent, Forms, Key, forms_of
 from sojourn.vm.projection.meter import Guard, Stopped
 from sojourn.vm.state import Run
 from sojourn.vm.step import Stop, step, step_to
+from sojourn.vm.unwinding import unwind
 
 __all__ = ["advance", "tune"]
 
@@ -40,8 +41,17 @@ def tune(*, warm: int, quantum: int, hot: int, hot_by_size: int) -> None:
 
 
 def advance(run: Run, floor: int) -> Stop | None:
-    """As `step`: go on until the run's fuel is down to `floor`, or something stops it."""
-    stop = step(run, max(floor, run.fuel - _Tuning.warm))
+    """As `step`, and exceptions go to their handlers: what is raised here, nothing in the run handles."""
+    if run.fuel == 0:
+        raise Exhausted("fuel")
+    warm = max(floor, run.fuel - _Tuning.warm)
+    stop = None
+    while stop is None and run.fuel > warm:
+        try:
+            stop = step(run, warm)
+        except Raised as problem:
+            if not unwind(run, problem):
+                raise
     if stop is not None or run.fuel <= floor:
         return stop
     forms = forms_of(run.program)
@@ -57,22 +67,29 @@ def advance(run: Run, floor: int) -> Stop | None:
 
 def _drive(forms: Forms, run: Run, floor: int) -> Stop | None:
     nested = min(NESTED, sys.getrecursionlimit() - _depth() - RESERVED)
-    while run.fuel > floor:
-        frame = run.frames[-1]
-        marks = forms.marks
-        found = None
-        if nested > 0 and frame.pc in marks.get(frame.function, ()):
-            found = forms.entry(frame, bottom=len(run.frames) == 1)
-        form = forms.form(found[0]) if found is not None else None
-        if found is None or form is None:
-            function, before = frame.function, run.fuel
-            stop = step_to(run, max(floor, run.fuel - _Tuning.quantum), marks)
-            forms.warm(function, before - run.fuel, _Tuning.hot, _Tuning.hot_by_size)
-        else:
-            stop = _enter(forms, run, floor, found[0], found[1], nested)
-        if stop is not None:
-            return stop
-    return None
+    stop = None
+    while stop is None and run.fuel > floor:
+        try:
+            stop = _go_on(forms, run, floor, nested)
+        except Raised as problem:
+            if not unwind(run, problem):
+                raise
+    return stop
+
+
+def _go_on(forms: Forms, run: Run, floor: int, nested: int) -> Stop | None:
+    """Enter a form, or step for a while."""
+    frame = run.frames[-1]
+    marks = forms.marks
+    if nested > 0 and frame.pc in marks.get(frame.function, ()):
+        found = forms.entry(frame, bottom=len(run.frames) == 1)
+        if found is not None and forms.form(found[0]) is not None:
+            return _enter(forms, run, floor, found[0], found[1], nested)
+    function, before = frame.function, run.fuel
+    try:
+        return step_to(run, max(floor, run.fuel - _Tuning.quantum), marks)
+    finally:
+        forms.warm(function, before - run.fuel, _Tuning.hot, _Tuning.hot_by_size)
 
 
 def _depth() -> int:
@@ -88,7 +105,7 @@ def _enter(forms: Forms, run: Run, floor: int, key: Key, args: list[Any], nested
     """Execute a form until it returns or stops; then frames and budgets are canonical."""
     meter, form, before = forms.meter, forms.made[key], run.fuel
     assert form is not None  # noqa: S101 - the caller has made it
-    meter.driver = _enter.__code__
+    meter.driver = _ENTER
     meter.attach(run, max(floor, run.fuel - MOST))
     frame = run.frames.pop()
     depth = min(nested, MAX_FRAMES - len(run.frames) - 1)
@@ -120,3 +137,6 @@ def _enter(forms: Forms, run: Run, floor: int, key: Key, args: list[Any], nested
     run.frames[-1].stack.append(value)
     forms.judge(key, before - run.fuel, ENTRIES, WORTH)
     return None
+
+
+_ENTER: Final = _enter.__code__

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from sojourn.vm.op import ISA, Operand
 from sojourn.vm.projection.graph import Graph, Unprojectable
 from sojourn.vm.projection.kinds import kind_of, slot_kind
-from sojourn.vm.projection.meter import Form, Meter, Stopped, open_slot
+from sojourn.vm.projection.meter import Form, Meter, Mode, Stopped, open_slot
 from sojourn.vm.projection.namespace import fixed
 from sojourn.vm.projection.shape import Shape
 from sojourn.vm.projection.writer import Line, State
@@ -249,6 +249,10 @@ class Forms:
             source.append(" " * (3 + line.indent) + text)
             if line.row is not None:
                 form.rows[len(source)] = line.row
+                handler = code.handler_at[line.row.pc - 1] if line.row.mode is not Mode.BEFORE else -1
+                if handler >= 0:
+                    form.traps[len(source)] = code.handlers[handler].target
+        source += ["  except W as e:", "   if not e.settled:", f"    P(e, Y{number}, fuel, mem)", "   raise"]
         source += ["  except BaseException as e:", f"   X(e, Y{number}, Z())", "   raise", " return g"]
         outer = compile("\n".join(source), "<projection>", "exec", dont_inherit=True)
         make = next(part for part in outer.co_consts if hasattr(part, "co_consts"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from enum import IntEnum
-from types import CellType, CodeType, TracebackType
+from types import CellType, CodeType
 from typing import Any, Final, NamedTuple
 
 from sojourn.labels import PUBLIC
@@ -20,10 +20,23 @@ from sojourn.vm.iteration import make_iter
 from sojourn.vm.reach import Code
 from sojourn.vm.state import Frame, Run
 from sojourn.vm.unwinding import dress
-from sojourn.vm.values import UNBOUND, Iter, IterKind, Value
+from sojourn.vm.values import UNBOUND, Iter, IterKind, Value, canonical_float
 from sojourn.vm.verifier import VerifiedProgram
 
-__all__ = ["GUARD", "STOP", "Form", "Guard", "Meter", "Mode", "Row", "Stopped", "closed_slot", "open_any", "open_slot"]
+__all__ = [
+    "GUARD",
+    "STOP",
+    "Form",
+    "Guard",
+    "Meter",
+    "Mode",
+    "Row",
+    "Settled",
+    "Stopped",
+    "closed_slot",
+    "open_any",
+    "open_slot",
+]
 
 _WALKED: Final[dict[type, str]] = {
     list: "list_iterator",
@@ -45,19 +58,23 @@ STOP: Final = Stopped()
 GUARD: Final = Guard()
 
 
+class Settled(Raised):
+    """An exception of the language that generated code raises itself."""
+
+    settled = True
+
+
 class Mode(IntEnum):
     """Where the counters are at a line.
 
     BEFORE: in the function's variables; the instruction is not executed, and its fuel is given back.
-    WITHIN: in the function's variables; the instruction executes.
     METER: in the meter; the instruction executes.
     CALLING: in the cells; a function that was called executes.
     """
 
     BEFORE = 0
-    WITHIN = 1
-    METER = 2
-    CALLING = 3
+    METER = 1
+    CALLING = 2
 
 
 class Row(NamedTuple):
@@ -82,6 +99,7 @@ class Form:
     def __init__(self, function: int, code: Code, namespace: dict[str, Any]) -> None:
         self.function, self.code, self.namespace = function, code, namespace
         self.rows: dict[int, Row] = {}
+        self.traps: dict[int, int] = {}  # by line: where the handler of the instruction that executes begins
         self.names = [
             (f"n{local}", f"q{local}") if local in code.loops else (f"v{local}", "")
             for local in range(len(code.locals))
@@ -95,6 +113,7 @@ class Form:
         ]
         get = self.namespace.get
         stack = [found[name] if name in found else get(name) for name in row.stack]
+        stack = [canonical_float(value) if type(value) is float else value for value in stack]
         return Frame(self.function, row.pc, values, stack)
 
 
@@ -150,10 +169,11 @@ class Meter(Run):
     Attributes:
         cells: fuel and memory between generated functions.
         spilled: frames that `leave` made canonical, the innermost first.
+        complete: no more of them are to come.
         failing: line of the instruction whose exception is being made.
     """
 
-    __slots__ = ("cells", "driver", "failing", "floor", "forms", "spilled")
+    __slots__ = ("cells", "complete", "driver", "failing", "floor", "forms", "spilled")
 
     def __init__(self, program: VerifiedProgram) -> None:
         super().__init__(
@@ -162,6 +182,7 @@ class Meter(Run):
         self.floor = self.failing = 0
         self.cells = (CellType(0), CellType(0))
         self.spilled: list[Frame] = []
+        self.complete = False
         self.forms: dict[CodeType, Form] = {}
         self.driver: CodeType | None = None
 
@@ -170,7 +191,7 @@ class Meter(Run):
         self.id, self.label, self.region, self.boxes = run.id, run.label, run.region, run.boxes
         self.frames, self.limit, self.floor = run.frames, run.limit, floor
         self.cells[0].cell_contents, self.cells[1].cell_contents = run.fuel - floor, run.memory
-        self.spilled = []
+        self.spilled, self.complete = [], False
 
     def settle(self, run: Run) -> None:
         """Hand the counters back to the run."""
@@ -218,51 +239,61 @@ class Meter(Run):
         return 0
 
     def leave(self, problem: BaseException, form: Form, found: dict[str, Any]) -> None:
-        """An exception leaves a generated function: counters to the cells, its frame to `spilled`."""
-        row, mode = self._at(problem, form, found)
-        if type(problem) is not Raised:
-            self.spilled.append(form.frame(row, found))
+        """What is no exception of the language leaves a generated function: its frame goes to `spilled`."""
+        if self.complete:
             return
-        if mode is not Mode.CALLING and (problem.value is None or not problem.value.line):
-            try:
-                self._dress(problem, form, row)
-            except Exhausted:
-                self.spilled.append(form.frame(row, found))
-                raise
+        row = form.rows[_line_of(problem)]
+        self._count(row, found["fuel"], found["mem"])
+        self.spilled.append(form.frame(row, found))
 
-    def handles(self, problem: Raised, form: Form, found: dict[str, Any], target: int) -> bool:
+    def passes(self, problem: Raised, form: Form, fuel: int, memory: int) -> None:
+        """An exception of the language leaves the generated function where it was raised."""
+        line = _line_of(problem)
+        self._settle(problem, form, line, fuel, memory)
+
+    def handles(self, problem: Raised, form: Form, fuel: int, memory: int, target: int) -> bool:
         """Whether the handler at `target` takes an exception of the language; then it is made, and paid for."""
-        traceback: TracebackType | None = problem.__traceback__
-        row = form.rows.get(traceback.tb_lineno if traceback is not None else 0)
-        if row is None:
+        line = _line_of(problem)
+        if form.traps.get(line) != target:
             return False
-        handler = form.code.handler_at[row.pc - 1]
-        if handler < 0 or form.code.handlers[handler].target != target:
-            return False
-        self._at(problem, form, found)
-        if problem.value is None or not problem.value.line:
-            self._dress(problem, form, row)
+        if not problem.settled:
+            self._settle(problem, form, line, fuel, memory)
         return True
 
-    def _at(self, problem: BaseException, form: Form, found: dict[str, Any]) -> tuple[Row, Mode]:
-        """The row of an exception; the counters are in the cells afterwards."""
-        traceback = problem.__traceback__
-        line = traceback.tb_lineno if traceback is not None else 0
-        row = form.rows.get(line)
-        if row is None:  # the exception could not be paid for
-            return form.rows[self.failing], Mode.CALLING
-        fuel, memory = self.cells
-        if row.mode is Mode.METER:
-            fuel.cell_contents, memory.cell_contents = self.fuel, self.memory
-        elif row.mode is not Mode.CALLING:
-            fuel.cell_contents, memory.cell_contents = found["fuel"] + row.refund, found["mem"]
+    def _settle(self, problem: Raised, form: Form, line: int, fuel: int, memory: int) -> None:
+        row = form.rows[line]
+        self._count(row, fuel, memory)
+        problem.settled = True
+        if problem.value is not None and problem.value.line:
+            return
         self.failing = line
-        return row, row.mode
-
-    def _dress(self, problem: Raised, form: Form, row: Row) -> None:
-        fuel, memory = self.cells
-        self.fuel, self.memory = fuel.cell_contents, memory.cell_contents
+        fuel_cell, memory_cell = self.cells
+        self.fuel, self.memory = fuel_cell.cell_contents, memory_cell.cell_contents
         try:
-            dress(self, problem, self._line(form, row))
+            dress(self, problem, form.code.lines[row.pc - 1] or self._line())
+        except Exhausted:
+            self.spilled = self._above()[::-1]
+            self.complete = True
+            raise
         finally:
-            fuel.cell_contents, memory.cell_contents = self.fuel, self.memory
+            fuel_cell.cell_contents, memory_cell.cell_contents = self.fuel, self.memory
+
+    def _count(self, row: Row, fuel: int, memory: int) -> None:
+        """Put the counters into the cells."""
+        if row.mode is Mode.METER:
+            self.cells[0].cell_contents, self.cells[1].cell_contents = self.fuel, self.memory
+        elif row.mode is not Mode.CALLING:
+            self.cells[0].cell_contents, self.cells[1].cell_contents = fuel + row.refund, memory
+
+    def _line(self) -> int:
+        """The source line of an exception in code that the compiler brought along, as `unwinding.line_of` finds it."""
+        for frame in (*reversed(self._above()), *reversed(self.frames)):
+            line = self.program.codes[frame.function].lines[max(frame.pc - 1, 0)]
+            if line:
+                return line
+        return 0
+
+
+def _line_of(problem: BaseException) -> int:
+    """The line of the generated function that an exception came through last."""
+    return problem.__traceback__.tb_lineno if problem.__traceback__ is not None else 0

@@ -14,7 +14,7 @@ from sojourn.vm.faults import Raised
 from sojourn.vm.iteration import END, advance
 from sojourn.vm.methods import call_method
 from sojourn.vm.projection.kinds import LIMIT
-from sojourn.vm.projection.meter import GUARD, STOP, Meter, open_any
+from sojourn.vm.projection.meter import GUARD, STOP, Meter, Settled, open_any
 from sojourn.vm.state import Frame, Run
 from sojourn.vm.step import HANDLERS
 from sojourn.vm.text import format_of
@@ -52,6 +52,8 @@ def fixed(meter: Meter) -> dict[str, Any]:
         "W": Raised,
         "X": meter.leave,
         "H": meter.handles,
+        "P": meter.passes,
+        "V": Settled,
         "Z": locals,
         "U": UNBOUND,
         "NAN": NAN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sojourn.vm.op import BINARY, COMPARE, UNARY
+from sojourn.vm.op import BINARY, COMPARE, UNARY, Op, stack_effect
 from sojourn.vm.projection.kinds import NUMBERS, PLAIN
 from sojourn.vm.projection.writer import Writer
 
@@ -12,7 +12,9 @@ __all__ = ["Operators"]
 
 DIGIT: Final = 1 << 30  # comparisons of integers below it are the host's fastest
 _SMALL: Final = f"-{DIGIT} < {{0}} < {DIGIT}"
-_NOT_SMALL: Final = f"not -{DIGIT} < {{0}} < {DIGIT} and not NLIM < {{0}} < LIM"
+_NOT_SMALL: Final = f"({{0}} > {DIGIT - 1} or {{0}} < {1 - DIGIT}) and not NLIM < {{0}} < LIM"
+_TOO_LARGE: Final = {1: f"{{0}} > {DIGIT - 1} and {{0}} >= LIM", -1: f"{{0}} < {1 - DIGIT} and {{0}} <= NLIM"}
+_ARITHMETIC: Final = frozenset((Op.BINARY, Op.INPLACE, Op.UNARY, Op.COMPARE))
 _KEYS: Final = frozenset("SIFBN")  # kinds that are keys of a dict without a look at them
 _CHECKS: Final = {"I": "type({0}) is not int", "F": "type({0}) is not float", "S": "type({0}) is not str"}
 
@@ -53,8 +55,7 @@ class Operators(Writer):
             if op not in ("+", "-", "*", "/", "//", "%"):
                 return False
             self._divided(op, x, y, name, f"{t} = {x} {op} {y}")
-            with self.deeper(f"if {t} != {t}:"):
-                self.line(f"{t} = NAN")
+            self._one_nan(t)
             self.replace(2, t, "F")
             return True
         if op in ("/", "//", "%"):
@@ -73,6 +74,25 @@ class Operators(Writer):
             return True
         return False
 
+    def _one_nan(self, t: str) -> None:
+        """Every not-a-number is one object, except between operators, where nothing can tell."""
+        if self._consumer() not in _ARITHMETIC:
+            with self.deeper(f"if {t} != {t}:"):
+                self.line(f"{t} = NAN")
+
+    def _consumer(self) -> int:
+        """The operation of this block that takes what this instruction makes; 0 where that is not plain."""
+        above = 0
+        for at in range(self.at + 1, self.block.end):
+            op, a, b = self.code.instructions[at]
+            pops, pushes = stack_effect(op, a, b, self.context.program.program.shapes)
+            if op in (Op.DUP, Op.ROT):
+                return 0
+            if pops > above:
+                return op if op != Op.COMPARE or a < 6 else 0
+            above += pushes - pops
+        return 0
+
     def _divided(self, op: str, x: str, y: str, name: str, text: str) -> None:
         if not self.generic:
             self.line(text, self.before())  # division by zero: the stepper raises it
@@ -85,13 +105,23 @@ class Operators(Writer):
     def _checked(self, op: str, x: str, y: str, name: str, t: str) -> None:
         """Integers whose result may be too large for a slot."""
         self.line(f"{t} = {x} {op} {y}")
+        check = _TOO_LARGE.get(self._direction(op, x, y), _NOT_SMALL).format(t)
         if not self.generic:
-            self.guard(_NOT_SMALL.format(t))
+            self.guard(check)
             self.replace(2, t, "I")
             return
-        with self.deeper(f"if {_NOT_SMALL.format(t)}:"):
+        with self.deeper(f"if {check}:"):
             self._aside(f"{name}(R, {op!r}, {x}, {y})", 2)
         self.replace(2, t, "?")
+
+    def _direction(self, op: str, x: str, y: str) -> int:
+        """Where a sum with a constant can only pass one of the limits: 1 for the upper one, -1 for the lower."""
+        if op not in "+-":
+            return 0
+        for name, sign in ((y, 1 if op == "+" else -1), (x, 1 if op == "+" else 0)):
+            if name[0] == "c":
+                return sign if self.context.namespace[name] >= 0 else -sign
+        return 0
 
     def _aside(self, text: str, count: int) -> None:
         """The machine's operation on one of two ways; the state stays as it was before the instruction."""
@@ -142,8 +172,7 @@ class Operators(Writer):
             self.replace(1, t, "I")
         elif kind == "F" and op != "~":
             self.line(f"{t} = {op}{x}")
-            with self.deeper(f"if {t} != {t}:"):
-                self.line(f"{t} = NAN")
+            self._one_nan(t)
             self.replace(1, t, "F")
         else:
             self.slow(f"unary(R, {op!r}, {x})", 1, "?")

@@ -36,6 +36,7 @@ class Shape(Calls):
     def analyse(self, entry: int, state: State) -> None:
         """Find the state at the beginning of each block, and what is returned."""
         self.states: dict[int, State] = {entry: state}
+        self.carried: dict[int, list[str]] = {}  # operands of a block that only one way leads to
         self.returned = "-"
         self.out = None
         position = {start: k for k, start in enumerate(self.graph.order)}
@@ -71,7 +72,8 @@ class Shape(Calls):
         """The instructions of a block, except for the jump at its end."""
         self.block = block = self.graph.blocks[start]
         found = self.states[start]
-        self.state = State(list(found.locals), [f"s{k}" for k in range(len(found.kinds))], list(found.kinds))
+        names = self.carried.pop(start, None) or [f"s{k}" for k in range(len(found.kinds))]
+        self.state = State(list(found.locals), names, list(found.kinds))
         self.paid = block.need
         self.trapped = []
         self.changed()
@@ -83,6 +85,10 @@ class Shape(Calls):
                 return term
             self._instruction(op, a, b, at)
             self.paid -= 1
+            if self.ended:
+                self.ended = False
+                self.line("raise S", Row(at + 1, tuple(self.state.names), self.paid, Mode.BEFORE))
+                return Term()
         self.at = block.end
         return Term(then=block.next[0], then_state=self.state)
 
@@ -337,9 +343,11 @@ class Shape(Calls):
     def _behind(self, lines: list[Line], blocks: list[int], falls: bool) -> bool:
         """`lines`, then the blocks that come behind them; those that handle exceptions get a `try` around the rest."""
         for block in blocks:
+            place = self.places.pop()
+            if block not in self.states:  # nothing leads to it
+                continue
             if block in self.graph.traps:
                 lines = self._guarded(lines, block)
-            place = self.places.pop()
             before = self._capture()
             test = block in self.tested
             self.indent += test
@@ -363,7 +371,7 @@ class Shape(Calls):
             Line(pad, "try:"),
             *(body or [Line(pad + 1, "pass")]),
             Line(pad, "except W as e:"),
-            Line(pad + 1, f"if not H(e, Y, Z(), {target}):"),
+            Line(pad + 1, f"if not H(e, Y, fuel, mem, {target}):"),
             Line(pad + 2, "raise"),
             Line(pad + 1, f"v{slot} = e.value; fuel = fuel_; mem = mem_"),
             Line(pad + 1, f"b = {target}", only_for=target),
@@ -428,9 +436,13 @@ class Shape(Calls):
 
     def _following(self, start: int, target: int, state: State, paid: int) -> bool:
         """Go from a block to the next, `paid` units of fuel ahead; whether control comes out behind."""
-        self._edge(start, target, state, paid)
         if target in self.graph.children and self.graph.idom[target] == start:
+            if target not in self.graph.paying:
+                self.carried[target] = list(state.names)
+                state = State(state.locals, [], [])
+            self._edge(start, target, state, paid)
             return self._node(target)
+        self._edge(start, target, state, paid)
         return self._go(target)
 
     def _edge(self, start: int, target: int, state: State, paid: int) -> None:
