@@ -73,7 +73,7 @@ class Calls(Objects):
 
     def _go_on(self) -> None:
         """Pay for what follows a call."""
-        need = self.graph.stretch(self.code, self.block.start, self.at + 1)
+        need = self.graph.stretch(self.code, self.here, self.at + 1)
         self.line(f"fuel = fuel_ - {need}; mem = mem_" if need else "fuel = fuel_; mem = mem_")
         self.paid = need + 1
         if need:

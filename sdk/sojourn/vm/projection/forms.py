@@ -120,7 +120,7 @@ class Forms:
             return
         self.depth += 1
         shape = Shape(self, function, graph)
-        shape.analyse(0, State(self._locals(function, kinds), [], []))
+        shape.analyse(graph.entry, State(self._locals(function, kinds), [], []))
         self.depth -= 1
         self.results[key] = shape.joined([self.results[key]], [shape.returned], frozenset())[0]
 
@@ -230,7 +230,7 @@ class Forms:
     def _written(self, key: Key, code: Code, graph: Graph) -> Callable[..., Value]:
         shape = Shape(self, key.function, graph)
         shape.entered = key.at >= 0
-        at = max(key.at, 0)
+        at = graph.entry
         kinds = self._locals(key.function, key.kinds)
         shape.analyse(at, State(kinds, [f"s{k}" for k in range(len(key.stack))], list(key.stack)))
         lines = [*self._prologue(key, code, shape), *shape.write(at)]

@@ -21,6 +21,7 @@ STOPS: Final = frozenset(
 )  # fmt: skip
 CALLS: Final = frozenset((Op.CALL, Op.CALL_VALUE))
 MAX_BLOCKS: Final = 4_000
+COPY: Final = 1 << 20
 
 
 class Unprojectable(Exception):
@@ -47,7 +48,7 @@ class Block:
 
 @dataclass(slots=True)
 class Graph:
-    """See the module; `order` is a reverse postorder.
+    """See the module; `order` is a reverse postorder. A block is known by its first instruction, a copy by `COPY` more.
 
     Attributes:
         loops: for each head, the blocks of its loop.
@@ -59,6 +60,7 @@ class Graph:
     """
 
     blocks: dict[int, Block]
+    entry: int
     order: list[int] = field(default_factory=list)
     idom: dict[int, int] = field(default_factory=dict)
     loops: dict[int, set[int]] = field(default_factory=dict)
@@ -72,7 +74,11 @@ class Graph:
     @classmethod
     def of(cls, code: Code, entry: int) -> Graph:
         """The graph; raises `Unprojectable`."""
-        graph = cls(_blocks(code, entry))
+        blocks = _blocks(code, entry)
+        inner = _inner(code, entry, blocks)
+        if inner:
+            blocks, entry = _unrolled(blocks, inner), entry + COPY
+        graph = cls(blocks, entry)
         graph._number(entry)
         graph._dominate(entry)
         graph._find_loops()
@@ -216,6 +222,41 @@ def _blocks(code: Code, entry: int) -> dict[int, Block]:
         if len(found) > MAX_BLOCKS:
             raise Unprojectable
     return found
+
+
+def _inner(code: Code, entry: int, blocks: dict[int, Block]) -> set[int]:
+    """The blocks of the loop that begins at the entry, where it lies in another loop."""
+    last = max(
+        (at for at, (op, a, b) in enumerate(code.instructions) if at >= entry and _target(op, a, b) == entry),
+        default=-1,
+    )
+    inside = {start for start in blocks if entry <= start <= last}
+    around = any(
+        following in inside
+        for start, block in blocks.items()
+        if start not in inside
+        for following in (*block.next, block.trap)
+    )
+    return inside if around else set()
+
+
+def _target(op: int, a: int, b: int) -> int:
+    spec = ISA[op]
+    return -1 if spec.on_jump is None else b if spec.b is Operand.TARGET else a
+
+
+def _unrolled(blocks: dict[int, Block], inner: set[int]) -> dict[int, Block]:
+    """The inner loop, entered at its head, stands before everything else once more: so the outer one has one entry."""
+
+    def moved(start: int) -> int:
+        return start + COPY if start in inner else start
+
+    copies = {
+        start + COPY: Block(block.start, block.end, tuple(map(moved, block.next)), moved(block.trap))
+        for start, block in blocks.items()
+        if start in inner
+    }
+    return {**copies, **blocks}
 
 
 def _block(code: Code, start: int, starts: set[int]) -> Block:

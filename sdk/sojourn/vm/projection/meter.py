@@ -227,17 +227,6 @@ class Meter(Run):
         found.reverse()
         return found
 
-    def _line(self, form: Form, row: Row) -> int:
-        """The source line of an exception, as `unwinding.line_of` finds it."""
-        line = form.code.lines[row.pc - 1]
-        if line:
-            return line
-        for frame in (*reversed(self._above()), *reversed(self.frames)):
-            line = self.program.codes[frame.function].lines[max(frame.pc - 1, 0)]
-            if line:
-                return line
-        return 0
-
     def leave(self, problem: BaseException, form: Form, found: dict[str, Any]) -> None:
         """What is no exception of the language leaves a generated function: its frame goes to `spilled`."""
         if self.complete:

@@ -53,7 +53,7 @@ class Shape(Calls):
 
     def _merge(self, target: int, locals_: list[str], kinds: list[str], work: set[int]) -> None:
         if target in self.graph.traps:
-            slots = {row.slot for row in self.code.handlers if row.target == target}
+            slots = {row.slot for row in self.code.handlers if row.target == self.graph.blocks[target].start}
             locals_ = ["E" if local in slots else kind for local, kind in enumerate(locals_)]
         known = self.states.get(target)
         if known is None:
@@ -70,6 +70,7 @@ class Shape(Calls):
 
     def straight(self, start: int) -> Term:
         """The instructions of a block, except for the jump at its end."""
+        self.here = start
         self.block = block = self.graph.blocks[start]
         found = self.states[start]
         names = self.carried.pop(start, None) or [f"s{k}" for k in range(len(found.kinds))]
@@ -107,36 +108,38 @@ class Shape(Calls):
             return self.raises(a)
         if op == Op.JUMP:
             self.paid -= 1
-            return Term(then=a, then_state=self.state)
+            return Term(then=self.block.next[0], then_state=self.state)
         if op == Op.NEXT:
             return self._next(a, b)
         if op in (Op.JUMP_IF_FALSE, Op.JUMP_IF_TRUE):
             condition = self.condition()
             self.drop(1)
             self.paid -= 1
-            return self._branch(op == Op.JUMP_IF_TRUE, condition, a, self.state, self.state.copy())
+            return self._branch(op == Op.JUMP_IF_TRUE, condition, self.state, self.state.copy())
         if op in (Op.JUMP_IF_FALSE_OR_POP, Op.JUMP_IF_TRUE_OR_POP):
             condition = self.condition()
             self.paid -= 1
             jumping = self.state.copy()
             self.drop(1)
-            return self._branch(op == Op.JUMP_IF_TRUE_OR_POP, condition, a, self.state, jumping)
+            return self._branch(op == Op.JUMP_IF_TRUE_OR_POP, condition, self.state, jumping)
         return None
 
-    def _branch(self, if_true: bool, condition: str, target: int, going_on: State, jumping: State) -> Term:
+    def _branch(self, if_true: bool, condition: str, going_on: State, jumping: State) -> Term:
+        behind, target = self.block.next
         if if_true:
-            return Term(condition, target, self.at + 1, jumping, going_on)
-        return Term(condition, self.at + 1, target, going_on, jumping)
+            return Term(condition, target, behind, jumping, going_on)
+        return Term(condition, behind, target, going_on, jumping)
 
     def _next(self, local: int, target: int) -> Term:
         kind = self.state.locals[local]
         ended = self.state.copy()
         ended.locals[local] = "U"
         item = self.temporary()
-        if kind in "rk" and self._native(self.block.start):
+        behind, ending = self.block.next
+        if kind in "rk" and self._native(self.here):
             self.paid -= 1
             self.push(item, "I" if kind == "r" else "?")
-            return Term("", self.at + 1, target, self.state, ended, slot=local)
+            return Term("", behind, ending, self.state, ended, slot=local)
         self.guard(f"n{local} is None")
         with self.deeper(f"if type(n{local}) is Iter:"):
             left = self.paid - 1
@@ -154,12 +157,13 @@ class Shape(Calls):
                 self.line("raise S", Row(target, tuple(self.state.names), self.paid, Mode.BEFORE))
             self.push(item, "?")
             self.line("raise S", Row(self.at + 1, tuple(self.state.names), self.paid, Mode.BEFORE))
-        return Term(f"{item} is not END", self.at + 1, target, self.state, ended)
+        return Term(f"{item} is not END", behind, ending, self.state, ended)
 
     def _native(self, start: int) -> bool:
         """Whether a block is the head of a loop that becomes a `for`."""
-        op, local, target = self.code.instructions[start]
-        if op != Op.NEXT or start not in self.graph.loops or target in self.graph.loops[start]:
+        block = self.graph.blocks[start]
+        op, local, _ = self.code.instructions[block.start]
+        if op != Op.NEXT or start not in self.graph.loops or block.next[1] in self.graph.loops[start]:
             return False
         return self.states[start].locals[local] in "rk"
 
@@ -313,7 +317,7 @@ class Shape(Calls):
         """A loop over an iterator of the host's. Fuel for its head is paid on each way into it."""
         term = self.straight(start)
         local = term.slot
-        with self.deeper(f"for t{start} in n{local}:"):
+        with self.deeper(f"for t{self.at} in n{local}:"):
             self._following(start, term.then, term.then_state or self.state, self.paid)
         with self.deeper("else:"):
             self.line(f"n{local} = q{local} = None")
@@ -364,14 +368,15 @@ class Shape(Calls):
         return falls
 
     def _guarded(self, lines: list[Line], target: int) -> list[Line]:
-        slot = next(row.slot for row in self.code.handlers if row.target == target)
+        at = self.graph.blocks[target].start
+        slot = next(row.slot for row in self.code.handlers if row.target == at)
         pad = self.indent
         body = [Line(line.indent + 1, line.text, line.row, line.only_for) for line in lines]
         return [
             Line(pad, "try:"),
             *(body or [Line(pad + 1, "pass")]),
             Line(pad, "except W as e:"),
-            Line(pad + 1, f"if not H(e, Y, fuel, mem, {target}):"),
+            Line(pad + 1, f"if not H(e, Y, fuel, mem, {at}):"),
             Line(pad + 2, "raise"),
             Line(pad + 1, f"v{slot} = e.value; fuel = fuel_; mem = mem_"),
             Line(pad + 1, f"b = {target}", only_for=target),
@@ -387,7 +392,7 @@ class Shape(Calls):
             self.line(f"fuel -= {need}")
             with self.deeper("if fuel < 0:"):
                 names = tuple(f"s{k}" for k in range(len(self.states[start].kinds)))
-                self.line("raise S", Row(start, names, need, Mode.BEFORE))
+                self.line("raise S", Row(self.graph.blocks[start].start, names, need, Mode.BEFORE))
         falls = self._ending(start, self.straight(start))
         lines, self.out = self.out or [], before
         return self._behind(lines, merges, falls)
@@ -468,7 +473,7 @@ class Shape(Calls):
         self.line(f"fuel -= {need - paid}")
         names = tuple(f"s{k}" for k in range(len(self.states[target].kinds)))
         with self.deeper("if fuel < 0:"):
-            self.line("raise S", Row(target, names, need, Mode.BEFORE))
+            self.line("raise S", Row(self.graph.blocks[target].start, names, need, Mode.BEFORE))
 
     def _go(self, target: int) -> bool:
         """Jump; whether it is done by falling out of the statements here."""

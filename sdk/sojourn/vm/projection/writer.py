@@ -93,6 +93,7 @@ class Writer:
         self.at = 0  # the instruction
         self.paid = 0  # fuel that is paid and not used before it
         self.state = State([], [], [])
+        self.here = graph.entry  # the block
         self.block: Block = next(iter(graph.blocks.values()))
         self.trapped: list[tuple[int, list[str]]] = []
         self.fused = ""
