@@ -273,9 +273,10 @@ class Forms:
 
     @staticmethod
     def _prologue(key: Key, code: Code, shape: Shape) -> list[Line]:
-        if key.at >= 0:
-            return []
         lines = []
+        if key.at >= 0:
+            opened = [local for local in sorted(code.loops) if key.kinds[local] in "KVP"]
+            return [Line(0, f"m{k} = q{k}.source.mapping; l{k} = len(q{k}.keys)") for k in opened]
         given = len(key.kinds)
         loops = [f"n{local} = q{local}" for local in sorted(code.loops)]
         if loops:

@@ -1,8 +1,9 @@
 """What the projector knows of a value before it runs: a kind, one letter.
 
-`I` an integer below 2**62 in magnitude, `F` float, `B` bool, `S` text, `L` list, `D` dict, `T` tuple, `N` None, `E` an
-exception, `R` a range of `I`, `?` any value; of locals also `U` unbound, `!` perhaps unbound. Loop slots: `r` an
-iterator over `R`, `k` one over a list, tuple or bytes, `*` any iterator or none, `U` none. A kind is never a guess:
+`I` an integer below 2**62 in magnitude, `F` float, `B` bool, `S` text, `L` list, `D` dict, `T` tuple, `N` None, `E`
+an exception, `R` a range of `I`, `K`, `V`, `P` a dict's keys, values, items, `?` any value; of locals also `U` unbound,
+`!` perhaps unbound. Loop slots: `r` an iterator over `R`, `k` one over a list, tuple or bytes, `s` one over ASCII text,
+`K`, `V`, `P` one over a dict's keys, values, items, `*` any iterator or none, `U` none. A kind is never a guess:
 generated code that relies on one has tested it, or was entered with it.
 """
 
@@ -12,11 +13,12 @@ from typing import Final
 
 from sojourn.vm.values import UNBOUND, ExcValue, Iter, IterKind, Value
 
-__all__ = ["LIMIT", "NUMBERS", "PLAIN", "join", "kind_of", "slot_kind"]
+__all__ = ["LIMIT", "NATIVE", "NUMBERS", "PLAIN", "join", "kind_of", "slot_kind"]
 
 LIMIT: Final = 1 << 62  # sums of two such integers need no memory of their own, see `arithmetic`
 NUMBERS: Final = frozenset("IFB")
 PLAIN: Final = frozenset("IFBSLDTNR")  # kinds that are no box, and whose truth is the host's
+NATIVE: Final = frozenset("rksKVP")  # slots that generated code draws from by a `for` of the host's
 _KINDS: Final[dict[type, str]] = {
     bool: "B",
     dict: "D",
@@ -54,6 +56,10 @@ def slot_kind(value: Value) -> str:
             return "r"
         if type(source) in _WALKED and value.index <= len(source):
             return "k"
+        if type(source) is str and source.isascii():
+            return "s"
+    if type(value) is Iter and value.kind == IterKind.DICT:
+        return "KVP"[value.source.kind]
     return "*"
 
 

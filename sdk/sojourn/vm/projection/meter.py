@@ -33,7 +33,9 @@ __all__ = [
     "Row",
     "Settled",
     "Stopped",
+    "back",
     "closed_slot",
+    "ended",
     "open_any",
     "open_slot",
 ]
@@ -43,7 +45,9 @@ _WALKED: Final[dict[type, str]] = {
     tuple: "tuple_iterator",
     bytes: "bytes_iterator",
     range: "range_iterator",
+    str: "str_iterator",
 }
+_COUNTED: Final = frozenset((list, tuple, bytes, range))
 
 
 class Stopped(Exception):
@@ -123,12 +127,31 @@ def closed_slot(iterator: Any, source: Value) -> Value:
         return UNBOUND
     if type(iterator) is Iter:
         return iterator
-    if type(source) is range:
-        index = len(source) - iterator.__length_hint__()
-    else:
-        reduced = iterator.__reduce__()
-        index = reduced[2] if len(reduced) > 2 else len(source)
+    index = _position(iterator, source)
+    if type(source) is Iter:
+        source.index = index
+        return source
     return Iter(IterKind.SEQUENCE, _WALKED[type(source)], source, index=index)
+
+
+def _position(iterator: Any, source: Value) -> int:
+    """How many items an iterator of the host's has drawn."""
+    if type(source) is range:
+        return len(source) - int(iterator.__length_hint__())
+    if type(source) is Iter:
+        return len(source.keys) - int(iterator.__length_hint__())
+    reduced = iterator.__reduce__()
+    return int(reduced[2]) if len(reduced) > 2 else len(source)
+
+
+def back(iterator: Any, source: Value) -> Any:
+    """An iterator that has not drawn the last item yet."""
+    return _iterator_at(source.keys if type(source) is Iter else source, _position(iterator, source) - 1)
+
+
+def ended(source: Iter) -> Any:
+    """An iterator over a dict that has drawn all items, and not found out yet."""
+    return _iterator_at(source.keys, len(source.keys))
 
 
 def open_slot(it: Value, kind: str) -> tuple[Any, Value]:
@@ -137,8 +160,9 @@ def open_slot(it: Value, kind: str) -> tuple[Any, Value]:
         return None, None
     if kind == "*":
         return (None, None) if it is UNBOUND else (it, None)
-    source = it.source
-    return _iterator_at(source, it.index), source
+    if kind in "KVP":
+        return _iterator_at(it.keys, it.index), it
+    return _iterator_at(it.source, it.index), it.source
 
 
 def _iterator_at(source: Value, index: int) -> Any:
@@ -149,7 +173,7 @@ def _iterator_at(source: Value, index: int) -> Any:
 
 def open_any(run: Run, value: Value) -> tuple[Any, Value]:
     """The iterator of a loop over any value, paid for, and its source."""
-    if type(value) in _WALKED and (type(value) is not range or len_fits(value)):
+    if type(value) in _COUNTED and (type(value) is not range or len_fits(value)):
         run.allocate(112)
         return iter(value), value
     return make_iter(run, value), None

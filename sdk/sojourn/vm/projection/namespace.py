@@ -11,10 +11,10 @@ from sojourn.vm.calling import call_value
 from sojourn.vm.classes import is_a
 from sojourn.vm.compare import compare, truth
 from sojourn.vm.faults import Raised
-from sojourn.vm.iteration import END, advance
+from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.methods import call_method
 from sojourn.vm.projection.kinds import LIMIT
-from sojourn.vm.projection.meter import GUARD, STOP, Meter, Settled, open_any
+from sojourn.vm.projection.meter import GUARD, STOP, Meter, Settled, back, closed_slot, ended, open_any
 from sojourn.vm.state import Frame, Run
 from sojourn.vm.step import HANDLERS
 from sojourn.vm.text import format_of
@@ -81,6 +81,11 @@ def fixed(meter: Meter) -> dict[str, Any]:
         "is_a": is_a,
         **{name: getattr(containers, name) for name in _CONTAINERS},
         "advance": advance,
+        "back": back,
+        "ended": ended,
+        "close": closed_slot,
+        "make_iter": make_iter,
+        "KEPT": frozenset((Iter, str)),
         "open_any": open_any,
         "format_of": format_of,
         "call_method": call_method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from sojourn.vm.builtins import BUILTIN_FUNCTIONS
@@ -11,12 +12,14 @@ from sojourn.vm.projection.kinds import PLAIN
 from sojourn.vm.projection.namespace import handler_of
 from sojourn.vm.projection.operators import Operators
 from sojourn.vm.tables import ancestors
-from sojourn.vm.values import BuiltinValue
+from sojourn.vm.values import BuiltinValue, DictView, ViewKind
 
 __all__ = ["Objects"]
 
 _KEYS: Final = frozenset("SIFBN")
 _CLASSES: Final = {"S": str, "L": list, "D": dict, "T": tuple, "F": float, "I": int}
+_VIEWS: Final = {name: partial(DictView, ViewKind[name.upper()]) for name in ("keys", "values", "items")}
+_VIEW_KINDS: Final = {"keys": "K", "values": "V", "items": "P"}
 _SAME: Final = {"float": "F", "int": "I", "str": "S", "tuple": "T"}  # conversions that give the value itself
 _METHODS: Final = tuple(METHODS)
 _BUILTINS: Final = tuple(BUILTINS)
@@ -101,8 +104,12 @@ class Objects(Operators):
     # Displays.
 
     def sequence(self, count: int, *, mutable: bool) -> None:
-        names, _ = self.top(count)
+        names, kinds = self.top(count)
         self.take_memory(str(56 + 40 * count))
+        if not mutable and self.unpacked(count):
+            self.parts = list(zip(names, kinds, strict=True))
+            self.replace(count, self.temporary(), "T")
+            return
         inside = "".join(f"{name}, " for name in names)
         self.line(f"{self.temporary()} = {'[' if mutable else '('}{inside}{']' if mutable else ')'}")
         self.replace(count, self.temporary(), "L" if mutable else "T")
@@ -220,8 +227,19 @@ class Objects(Operators):
             text = f"delete_index(R, {names[0]}, {names[1]})"
         self.slow(text, count, None)
 
+    def unpacked(self, count: int) -> bool:
+        """Whether the next instruction of the block takes a tuple of so many items apart."""
+        behind = self.at + 1
+        return count > 0 and behind < self.block.end and self.code.instructions[behind][:2] == (Op.UNPACK, count)
+
     def unpack(self, count: int) -> None:
         (x,), (kind,) = self.top(1)
+        if self.parts:
+            self.drop(1)
+            for name, part in reversed(self.parts):
+                self.push(name, part)
+            self.parts = []
+            return
         made = [self.temporary(f"_{k}") for k in range(count)]
         if count and not self.generic:
             if kind not in "TL":
@@ -375,6 +393,13 @@ class Objects(Operators):
             self.line(f"{self.temporary()} = {owner}.get({', '.join(args)})")
             self.replace(total + 1, self.temporary(), "?")
             return
+        if name in _VIEWS and kind in "D?" and not self.generic:
+            if kind == "?":
+                self.guard(f"type({owner}) is not dict")
+            self.take_memory("56")
+            self.line(f"{self.temporary()} = {self.object(f'x{name[0]}', _VIEWS[name])}({owner})")
+            self.replace(1, self.temporary(), _VIEW_KINDS[name])
+            return
         made = _METHOD_MADE.get(kind, {}).get(name, "?")
         row = BY_CLASS.get((_CLASSES[kind], name)) if kind in _CLASSES and not wanted.names else None
         if row is not None and row[0] <= len(args) <= row[1]:
@@ -392,6 +417,16 @@ class Objects(Operators):
             self.line(f"n{local} = iter({x}); q{local} = {x}")
             self.drop(1)
             self.state.locals[local] = "r" if kind == "R" else "k"
+        elif kind in "DKVP":
+            self.slow(f"q{local} = make_iter(R, {x}); n{local} = iter(q{local}.keys)", 1, None)
+            self.line(f"m{local} = q{local}.source.mapping; l{local} = len(q{local}.keys)")
+            self.state.locals[local] = "K" if kind == "D" else kind
+        elif kind == "S" and not self.generic:
+            self.guard(f"not {x}.isascii()")
+            self.take_memory("112")
+            self.line(f"n{local} = iter({x}); q{local} = {x}")
+            self.drop(1)
+            self.state.locals[local] = "s"
         else:
             self.slow(f"n{local}, q{local} = open_any(R, {x})", 1, None)
             self.state.locals[local] = "*"

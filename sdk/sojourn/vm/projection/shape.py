@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sojourn.vm.op import Op
 from sojourn.vm.projection.calls import Calls
 from sojourn.vm.projection.graph import STOPS
-from sojourn.vm.projection.kinds import join
+from sojourn.vm.projection.kinds import NATIVE, join
 from sojourn.vm.projection.meter import Mode, Row
 from sojourn.vm.projection.writer import Line, State, Term
 
@@ -36,6 +36,7 @@ class Shape(Calls):
     def analyse(self, entry: int, state: State) -> None:
         """Find the state at the beginning of each block, and what is returned."""
         self.states: dict[int, State] = {entry: state}
+        self.pairs: dict[int, list[tuple[str, str]]] = {}
         self.carried: dict[int, list[str]] = {}  # operands of a block that only one way leads to
         self.returned = "-"
         self.out = None
@@ -76,6 +77,7 @@ class Shape(Calls):
         names = self.carried.pop(start, None) or [f"s{k}" for k in range(len(found.kinds))]
         self.state = State(list(found.locals), names, list(found.kinds))
         self.paid = block.need
+        self.parts = self.pairs.pop(start, [])
         self.trapped = []
         self.changed()
         for at in range(block.start, block.end):
@@ -136,11 +138,20 @@ class Shape(Calls):
         ended.locals[local] = "U"
         item = self.temporary()
         behind, ending = self.block.next
-        if kind in "rk" and self._native(self.here):
+        if kind in NATIVE and self._native(self.here):
             self.paid -= 1
-            self.push(item, "I" if kind == "r" else "?")
+            self.push(item, "I" if kind == "r" else "S" if kind == "s" else "T" if kind == "P" else "?")
             return Term("", behind, ending, self.state, ended, slot=local)
         self.guard(f"n{local} is None")
+        if kind in "rk":
+            self.line(f"{item} = next(n{local}, END)")
+            self.paid -= 1
+            with self.deeper(f"if {item} is END:"):
+                self.line(f"n{local} = q{local} = None")
+            self.push(item, "I" if kind == "r" else "?")
+            return Term(f"{item} is not END", behind, ending, self.state, ended)
+        with self.deeper(f"if type(q{local}) in KEPT:"):
+            self.line(f"n{local} = close(n{local}, q{local}); q{local} = None")
         with self.deeper(f"if type(n{local}) is Iter:"):
             left = self.paid - 1
             self.line(f"R.fuel = fuel + {left}; R.memory = mem" if left else "R.fuel = fuel; R.memory = mem")
@@ -165,7 +176,7 @@ class Shape(Calls):
         op, local, _ = self.code.instructions[block.start]
         if op != Op.NEXT or start not in self.graph.loops or block.next[1] in self.graph.loops[start]:
             return False
-        return self.states[start].locals[local] in "rk"
+        return self.states[start].locals[local] in NATIVE
 
     def _instruction(self, op: int, a: int, b: int, at: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one table
         match op:
@@ -317,15 +328,45 @@ class Shape(Calls):
         """A loop over an iterator of the host's. Fuel for its head is paid on each way into it."""
         term = self.straight(start)
         local = term.slot
-        with self.deeper(f"for t{self.at} in n{local}:"):
+        at, need = self.at, self.graph.blocks[start].need
+        kind = self.states[start].locals[local]
+        undrawn = Row(at, tuple((term.other_state or self.state).names), need, Mode.BEFORE)
+        with self.deeper(f"for t{at} in n{local}:"):
+            size = {"s": 49, "P": 136}.get(kind, 0)
+            tests = [f"mem < {size}"] if size else []
+            if kind in "KVP":
+                tests += [f"len(m{local}) != l{local}", f"t{at} not in m{local}"]
+            if tests:
+                with self.deeper(f"if {' or '.join(tests)}:"):
+                    self.line(f"n{local} = back(n{local}, q{local})")
+                    self.line("raise S", undrawn)
+            if size:
+                self.line(f"mem -= {size}")
+            if kind == "V":
+                self.line(f"t{at} = m{local}[t{at}]")
+            elif kind == "P":
+                self._pair(local, at, term)
             self._following(start, term.then, term.then_state or self.state, self.paid)
         with self.deeper("else:"):
+            if kind in "KVP":
+                with self.deeper(f"if len(m{local}) != l{local}:"):
+                    self.line(f"n{local} = ended(q{local})")
+                    self.line("raise S", undrawn)
             self.line(f"n{local} = q{local} = None")
             ended = term.other_state or self.state
             self._edge(start, term.other, ended, self.graph.blocks[start].need - 1)
             self.line(f"b = {term.other}")
             if term.other not in loop.exits:
                 loop.exits.append(term.other)
+
+    def _pair(self, local: int, at: int, term: Term) -> None:
+        """A key and its value: as a tuple, unless that is taken apart at once."""
+        block = self.graph.blocks[term.then]
+        if self.code.instructions[block.start][:2] == (Op.UNPACK, 2) and term.then in self.graph.children:
+            self.line(f"t{at}_1 = m{local}[t{at}]")
+            self.pairs[term.then] = [(f"t{at}", "?"), (f"t{at}_1", "?")]
+        else:
+            self.line(f"t{at} = (t{at}, m{local}[t{at}])")
 
     def _leave_loop(self, loop: _Place) -> bool:
         """Behind a loop: go where its `break` was meant to go."""

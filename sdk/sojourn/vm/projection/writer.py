@@ -97,6 +97,7 @@ class Writer:
         self.block: Block = next(iter(graph.blocks.values()))
         self.trapped: list[tuple[int, list[str]]] = []
         self.fused = ""
+        self.parts: list[tuple[str, str]] = []  # names and kinds of a tuple that is taken apart next
 
     # Lines.
 
