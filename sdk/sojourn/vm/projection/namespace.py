@@ -18,6 +18,7 @@ from sojourn.vm.projection.meter import GUARD, STOP, Meter, Settled, back, close
 from sojourn.vm.state import Frame, Run
 from sojourn.vm.step import HANDLERS
 from sojourn.vm.text import format_of
+from sojourn.vm.textmethods import BLANKS
 from sojourn.vm.values import NAN, UNBOUND, Box, BuiltinValue, Cell, ExcValue, FunctionValue, Iter, RecordValue, Value
 
 __all__ = ["fixed", "handler_of"]
@@ -56,6 +57,7 @@ def fixed(meter: Meter) -> dict[str, Any]:
         "V": Settled,
         "Z": locals,
         "U": UNBOUND,
+        "BLANKS": BLANKS,
         "NAN": NAN,
         "END": END,
         "LIM": LIMIT,

@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
-from sojourn.vm.builtins import BUILTIN_FUNCTIONS
-from sojourn.vm.methods import BY_CLASS
-from sojourn.vm.op import BUILTINS, CONVERSIONS, EXCEPTIONS, METHODS, Op
+from sojourn.vm.op import EXCEPTIONS, Op
 from sojourn.vm.projection.kinds import PLAIN
-from sojourn.vm.projection.namespace import handler_of
-from sojourn.vm.projection.operators import Operators
+from sojourn.vm.projection.methods import Methods
 from sojourn.vm.tables import ancestors
-from sojourn.vm.values import BuiltinValue, DictView, ViewKind
 
 __all__ = ["Objects"]
 
 _KEYS: Final = frozenset("SIFBN")
-_CLASSES: Final = {"S": str, "L": list, "D": dict, "T": tuple, "F": float, "I": int}
-_VIEWS: Final = {name: partial(DictView, ViewKind[name.upper()]) for name in ("keys", "values", "items")}
-_VIEW_KINDS: Final = {"keys": "K", "values": "V", "items": "P"}
-_SAME: Final = {"float": "F", "int": "I", "str": "S", "tuple": "T"}  # conversions that give the value itself
-_METHODS: Final = tuple(METHODS)
-_BUILTINS: Final = tuple(BUILTINS)
-# Kinds of what builtins, and methods of a known class, make.
-_MADE: Final = {
-    **dict.fromkeys(("str", "repr", "ascii", "bin", "hex", "oct", "chr", "format"), "S"),
-    **dict.fromkeys(("all", "any", "bool", "callable"), "B"),
-    "sorted": "L",
-    "list": "L",
-    "dict": "D",
-    "tuple": "T",
-    "divmod": "T",
-    "float": "F",
-    "ord": "I",
-}
-_METHOD_MADE: Final = {
-    "S": {
-        **dict.fromkeys(("join", "lower", "upper", "strip", "lstrip", "rstrip", "replace", "title", "zfill"), "S"),
-        **dict.fromkeys(("capitalize", "center", "ljust", "rjust", "swapcase", "removeprefix", "removesuffix"), "S"),
-        **dict.fromkeys(("startswith", "endswith", "isdigit", "isalpha", "isalnum", "isspace"), "B"),
-        "split": "L",
-        "rsplit": "L",
-        "splitlines": "L",
-        "partition": "T",
-        "find": "I",
-        "count": "I",
-        "index": "I",
-    },
-    "L": {**dict.fromkeys(("extend", "insert", "remove", "reverse", "clear", "sort"), "N"), "copy": "L", "index": "I"},
-    "D": {"copy": "D", "update": "N", "clear": "N"},
-}
 
 
-class Objects(Operators):
+class Objects(Methods):
     """Writes what is neither an operator nor a call."""
 
     # Variables.
@@ -145,12 +106,6 @@ class Objects(Operators):
         with self.deeper(f"if {key} not in {target}:"):
             self.take_memory("120")
         self.line(f"{target}[{key}] = {value}")
-
-    def handled(self, op: int, a: int, b: int, count: int, kind: str) -> None:
-        """Have the stepper's handler do the instruction, on a stack of its own; it makes one value."""
-        name = f"h{self.function}_{self.at}"
-        self.object(name, handler_of(self.function, self.at, op, a, b))
-        self.slow(f"{name}(R, [{', '.join(self.state.names)}])[-1]", count, kind)
 
     # Subscripts.
 
@@ -267,37 +222,6 @@ class Objects(Operators):
         self.line(f"{self.temporary()} = {x}.fields[{field}]")
         self.replace(1, self.temporary(), "?")
 
-    # Text.
-
-    def format(self, spec: int, conversion: int) -> None:
-        (x,), (kind,) = self.top(1)
-        plain = self.context.program.constants[spec] == "" and not CONVERSIONS[conversion]
-        if plain and kind == "S":
-            return
-        if plain and kind in "IB":
-            self._digits(x)
-        else:
-            self.slow(f"format_of(R, {x}, {self.constant(spec)}, {CONVERSIONS[conversion]!r})", 1, "S")
-
-    def _digits(self, x: str) -> None:
-        """`str` of a small integer: what `text.repr_of` charges for it."""
-        t = self.temporary()
-        self.line(f"{t} = str({x})")
-        self.stop(f"mem < 48 + 2 * len({t}) or fuel < 1")
-        self.line(f"fuel -= 1; mem -= 48 + 2 * len({t})")
-        self.replace(1, t, "S")
-
-    def join(self, count: int) -> None:
-        names, kinds = self.top(count)
-        if not count or self.generic or any(kind != "S" for kind in kinds):
-            self.handled(Op.JOIN, count, 0, count, "S")
-            return
-        t = self.temporary()
-        self.line(f'{t} = f"{"".join(f"{{{name}}}" for name in names)}"')
-        self.guard(f"mem < {48 * count} + len({t}) or fuel < len({t}) >> 5 or not {t}.isascii()")
-        self.line(f"fuel -= len({t}) >> 5; mem -= {48 * count} + len({t})")
-        self.replace(count, t, "S")
-
     # Classes and exceptions.
 
     def is_a(self, classes: int) -> None:
@@ -321,92 +245,6 @@ class Objects(Operators):
         name = self.object(f"e{number}", EXCEPTIONS[number])
         self.line(f"{self.temporary()} = ExcValue({name}, ({''.join(f'{arg}, ' for arg in names)}))")
         self.replace(count, self.temporary(), "E")
-
-    # Builtins and methods.
-
-    def builtin(self, number: int, shape: int) -> None:
-        wanted = self.context.program.program.shapes[shape]
-        args, kinds = self.top(wanted.total)
-        name = _BUILTINS[number]
-        if not wanted.names and self._special(name, args, kinds):
-            return
-        function = self.object(f"b{number}", BUILTIN_FUNCTIONS[number])
-        made = _MADE.get(name, "?")
-        if name == "range" and all(kind in "IB" for kind in kinds):
-            made = "R"
-        if name in ("min", "max", "abs", "sum", "round") or (name == "int" and kinds != ["I"]):
-            made = "?"
-        self.slow(f"{function}(R, {self._arguments(shape, args)})", wanted.total, made)
-
-    def _arguments(self, shape: int, args: list[str]) -> str:
-        wanted = self.context.program.program.shapes[shape]
-        named = []
-        for position, name in enumerate(wanted.names):
-            word = self.object(f"w{shape}_{position}", name)
-            named.append(f"{word}: {args[wanted.positional + position]}")
-        return f"[{', '.join(args[: wanted.positional])}], {{{', '.join(named)}}}"
-
-    def _special(self, name: str, args: list[str], kinds: list[str]) -> bool:
-        t = self.temporary()
-        if name == "len" and (kinds[0] in "LDTS" or not self.generic):
-            if kinds[0] not in "LDTS":
-                self.guard(f"type({args[0]}) not in SIZED")
-            self.line(f"{t} = len({args[0]})")
-            self.replace(1, t, "I")
-        elif len(args) == 1 and _SAME.get(name) == kinds[0]:
-            self.replace(1, args[0], kinds[0])
-        elif name == "str" and kinds == ["I"]:
-            self._digits(args[0])
-        elif name == "float" and kinds == ["I"]:
-            self.line(f"{t} = float({args[0]})")
-            self.replace(1, t, "F")
-        elif name == "abs" and kinds[0] in "IF":
-            self.line(f"{t} = abs({args[0]})")
-            self.replace(1, t, kinds[0])
-        elif name in ("min", "max") and len(args) == 2 and set(kinds) in ({"I"}, {"F"}):
-            self.line(f"{t} = {args[1]} if {args[1]} {'<' if name == 'min' else '>'} {args[0]} else {args[0]}")
-            self.replace(2, t, kinds[0])
-        else:
-            return False
-        return True
-
-    def builtin_value(self, number: int) -> None:
-        self.push(self.object(f"z{number}", BuiltinValue(number, _BUILTINS[number])), "?")
-
-    def method(self, number: int, shape: int) -> None:
-        wanted = self.context.program.program.shapes[shape]
-        total = wanted.total
-        (owner, *args), (kind, *kinds) = self.top(total + 1)
-        name = _METHODS[number]
-        if name == "append" and kind in "L?" and not self.generic:
-            if kind == "?":
-                self.guard(f"type({owner}) is not list")
-            self.take_memory("40")
-            self.line(f"{owner}.append({args[0]})")
-            self.replace(2, "None", "N")
-            return
-        if name == "get" and kind in "D?" and not self.generic and not wanted.names:
-            if kind == "?":
-                self.guard(f"type({owner}) is not dict")
-            if kinds[0] not in _KEYS:
-                self.guard(f"type({args[0]}) not in KEYS")
-            self.line(f"{self.temporary()} = {owner}.get({', '.join(args)})")
-            self.replace(total + 1, self.temporary(), "?")
-            return
-        if name in _VIEWS and kind in "D?" and not self.generic:
-            if kind == "?":
-                self.guard(f"type({owner}) is not dict")
-            self.take_memory("56")
-            self.line(f"{self.temporary()} = {self.object(f'x{name[0]}', _VIEWS[name])}({owner})")
-            self.replace(1, self.temporary(), _VIEW_KINDS[name])
-            return
-        made = _METHOD_MADE.get(kind, {}).get(name, "?")
-        row = BY_CLASS.get((_CLASSES[kind], name)) if kind in _CLASSES and not wanted.names else None
-        if row is not None and row[0] <= len(args) <= row[1]:
-            function = self.object(f"m{number}{kind}", row[2])
-            self.slow(f"{function}(R, {owner}, [{', '.join(args)}])", total + 1, made)
-        else:
-            self.slow(f"call_method(R, {number}, {owner}, {self._arguments(shape, args)})", total + 1, made)
 
     # Iterators.
 

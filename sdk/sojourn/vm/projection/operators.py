@@ -203,6 +203,10 @@ class Operators(Writer):
             self.replace(2, t, "B")
 
     def _contains(self, op: str, x: str, y: str, kx: str, ky: str, *, fuse: bool) -> None:
+        if kx == ky == "S" and not self.generic:
+            self.guard(f"len({x}) + len({y}) > 31")
+            self._tested(f"{x} {op} {y}", 2, fuse=fuse)
+            return
         if self.generic or ky not in "D?":
             self.slow(f"compare(R, {op!r}, {x}, {y})", 2, "B")
             return
