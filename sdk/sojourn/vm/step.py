@@ -86,15 +86,22 @@ def step(run: Run, floor: int) -> Stop | None:
     """
     if run.fuel == 0:
         raise Exhausted("fuel")
-    codes, handlers = run.program.codes, HANDLERS
+    codes, handlers, frames = run.program.codes, HANDLERS, run.frames
     while run.fuel > floor:
-        frame = run.frames[-1]
-        op, a, b = codes[frame.function].instructions[frame.pc]
-        frame.pc += 1
-        run.fuel -= 1
-        stop = handlers[op](run, frame, a, b)
-        if stop is not None:
-            return stop
+        frame = frames[-1]
+        instructions = codes[frame.function].instructions
+        while run.fuel > floor:
+            op, a, b = instructions[frame.pc]
+            frame.pc += 1
+            run.fuel -= 1
+            if op == _LOAD and (value := frame.locals[a]) is not UNBOUND:
+                frame.stack.append(value)
+                continue
+            stop = handlers[op](run, frame, a, b)
+            if stop is not None:
+                return stop
+            if op in _MOVING:
+                break
     return None
 
 
@@ -118,6 +125,8 @@ def step_to(run: Run, floor: int, marks: dict[int, frozenset[int]]) -> Stop | No
     return None
 
 
+_LOAD: Final = int(Op.LOAD)
+_MOVING: Final = frozenset((Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD, Op.RETURN))  # another frame may be the last one
 _LEADING: Final = frozenset((Op.JUMP, Op.ITER, Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD))
 _NOWHERE: Final[frozenset[int]] = frozenset()
 
