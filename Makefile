@@ -1,6 +1,9 @@
 # make demo        the main job on real data: five hospitals, one coordinator, real processes
 # make test        the tests
+# make coverage    the tests, and which part of each package they run
 # make fuzz-programs  random programs on the machine and on CPython; PROGRAMS=n of them
+# make fuzz-regions   random programs with private regions, each on two private inputs; PROGRAMS=n of them
+# make vm-stop     stop every program of the corpus at every instruction, go on in another process
 # Each target does its own set-up in $(VENV). Needs Python 3.11 or newer and make.
 
 PYTHON ?= python3
@@ -11,10 +14,14 @@ CHAOS ?=
 OUTPUT ?= demo-output
 PROGRAMS ?= 20000
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# What is used is compiled when it is used first: compiling all of what is installed takes a third of the set-up. It has
+# to be kept, then, whatever the caller's environment says: demo and tests start processes by the dozen.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz-programs lint types arch bench clean
+.PHONY: help demo test coverage fuzz-programs fuzz-regions vm-stop lint types arch bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,23 +33,38 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/pyvenv.cfg
-	@echo "installing Sojourn and what the demo needs (about a minute, 1 GB on disk)"
+	@echo "installing Sojourn and what the demo needs (half a minute to a minute, 1 GB on disk)"
 	@$(PIP) --editable '.[coordinator,samples]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/pyvenv.cfg
-	@echo "installing Sojourn and the development tools (about a minute, 1 GB on disk)"
-	@$(PIP) --editable '.[dev]'
+$(VENV)/.test: pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "installing Sojourn and what the tests need (half a minute to a minute, 1 GB on disk)"
+	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.test
+	@echo "installing ruff and mypy"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
 
 demo: $(VENV)/.demo ## Train over five hospitals; CHAOS=1 kills machines on the way, SEED=n draws other splits
 	@$(BIN)/python samples/01_hospitals/demo.py --seed $(SEED) --output $(OUTPUT) $(if $(filter-out 0,$(CHAOS)),--chaos)
 
-test: $(VENV)/.dev ## Run the tests on all cores, with coverage by package; ARGS="tests/vm" for a part, WORKERS=0 for one process
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
+test: $(VENV)/.test ## Run the tests on all cores; ARGS="tests/vm" for a part, WORKERS=0 for one process
+	@$(PYTEST) $(ARGS)
 
-fuzz-programs: $(VENV)/.dev ## Compare PROGRAMS=20000 random programs with CPython, stops included (about 10 minutes)
+coverage: $(VENV)/.test ## Run the tests and show, by package, how much of it they run
+	@$(PYTEST) --cov --cov-report=json:.coverage.json $(ARGS)
+	@$(BIN)/python tests/coverage_by_package.py .coverage.json
+
+fuzz-programs: $(VENV)/.test ## Compare PROGRAMS=20000 random programs with CPython, stops included (about 10 minutes)
 	@SOJOURN_FUZZ_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest -q tests/programs/test_random_programs.py
+
+fuzz-regions: $(VENV)/.test ## Look for a leak in PROGRAMS=20000 random programs with private regions (about 5 minutes)
+	@SOJOURN_FUZZ_REGIONS=$(PROGRAMS) $(BIN)/python -m pytest -q tests/vm/exfiltration/test_non_interference.py
+
+vm-stop: $(VENV)/.test ## Stop programs everywhere (up to 2,000 stops each), go on in another process; ARGS="--stops 100 hanoi"
+	@$(BIN)/python tests/programs/stopping.py $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -51,11 +73,11 @@ lint: $(VENV)/.dev ## ruff: rules and format
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
 
-arch: $(VENV)/.dev ## The import contracts
+arch: $(VENV)/.test ## The import contracts
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## Rounds by number of agents and size; last line is one JSON object
+bench: $(VENV)/.test ## Rounds by number of agents and size; last line is one JSON object
 	@$(BIN)/python tests/benchmarks/rounds.py
 
 clean: ## Remove the environment, caches and the demo's output
-	@rm -rf $(VENV) $(OUTPUT) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(OUTPUT) .coverage .coverage.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

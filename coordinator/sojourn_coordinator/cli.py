@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sojourn.console import AS_JSON, EXIT_INTERRUPTED, command_group, example, print_json, say, show, tell
+from sojourn.console import AS_JSON, EXIT_INTERRUPTED, command_group, example, print_json, say, show, sub_group, tell
 
 if TYPE_CHECKING:
     from sojourn_coordinator.server import Running
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = command_group(
-    "sojourn-coordinator", "Carries signed programs to agents, folds what they release, and records everything."
+    "sojourn-coordinator",
+    "Carries signed programs to agents, folds what they release, and records everything.",
+    "sojourn-coordinator init --state ./coordinator --trust ./federation",
+    "sojourn-coordinator run --state ./coordinator",
 )
-token_app = typer.Typer(help="The operator's token.", no_args_is_help=True)
+token_app = sub_group("The operator's token.", "sojourn-coordinator token show --state ./coordinator")
 app.add_typer(token_app, name="token")
 
 State = Annotated[Path, typer.Option("--state", help="State folder of this coordinator.", show_default=False)]
@@ -101,7 +104,8 @@ def status(state: State, as_json: AS_JSON = False) -> None:
     for job in found["jobs"]:
         error = job["error"]
         text = "" if error is None else f"{error['code']} (line {error['line']})"
-        table.add_row(job["id"][:16], job["name"], job["state"], f"{job['round']}/{job['rounds']}", text)
+        progress = str(job["round"]) if job["rounds"] is None else f"{job['round']}/{job['rounds']}"
+        table.add_row(job["id"][:16], job["name"], job["state"], progress, text)
     show(table)
     say(f"{len(found['agents'])} agents known")
 

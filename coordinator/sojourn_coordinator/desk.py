@@ -19,12 +19,12 @@ from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from sojourn.aggregation import FoldResult
 from sojourn.codec import decode
 from sojourn.contracts import Answer, Order, Phase, Scalar, Signed
 from sojourn.errors import UsageError
 from sojourn.wire import Closed as ClosedVerdict
 from sojourn.wire import Committed, Rejected, Verdict
-from sojourn_policies import FoldResult
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from sojourn_coordinator.feed import append_event
@@ -192,6 +192,7 @@ class PhaseDesk:
         now = house.now()
         event = {
             "round": facts.round, "agent": name, "outcome": checked.answer.outcome, "code": checked.answer.code,
+            "line": checked.answer.line,
         }  # fmt: skip
 
         def work(connection: Connection) -> None:
@@ -236,7 +237,7 @@ class PhaseDesk:
         def work(connection: Connection) -> None:
             connection.execute(_SET_STATE, {"of": order, "to": "declined"})
             append_entry(connection, facts.job, now, "declined", agent=agent, subject=order, detail=detail)
-            append_event(connection, facts.job, "declined", detail | {"agent": name})
+            append_event(connection, facts.job, "declined", detail | {"agent": name, "key": agent.hex()})
 
         await self._house.database.write(work)
         self._tell(self.ledger.gave_up(agent))
@@ -330,6 +331,11 @@ class PhaseDesk:
         self._works.add(task)
         task.add_done_callback(self._works.discard)
         return await asyncio.shield(task)
+
+    async def halt(self) -> None:
+        """Take no further answer, and wait for those being committed. Whoever comes later waits for the end."""
+        self._expiring = True
+        await self._idle.wait()
 
     async def stop(self) -> None:
         """End what is still waiting, when the process stops. Works that commit are waited for."""

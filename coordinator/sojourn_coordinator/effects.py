@@ -138,7 +138,8 @@ class RoundEffects:
         wanted, quorum = job.participants, max(phase.quorum for phase in job.phases)
         found = self._fleet.choose(wanted, quorum)
         while isinstance(found, Waiting):
-            await self._tell("waiting", {"round": round_, "connected": found.connected, "needed": found.needed})
+            waiting = {"round": round_, "connected": found.connected, "needed": found.needed, "quorum": quorum}
+            await self._tell("waiting", waiting)
             found = await self._fleet.change(found, wanted, quorum)
         identity = self._identity("cohort", operation)
         participants = found.participants
@@ -182,7 +183,7 @@ class RoundEffects:
             outcome = await desk.serve()
             await self._settle(operation, desk, outcome)
         except BaseException:
-            await desk.stop()
+            await desk.halt()
             raise
         if isinstance(outcome, Missed):
             what = f"phase {desk.facts.phase.name!r} of round {desk.facts.round}"

@@ -16,17 +16,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sojourn.codec import digest
-from sojourn.contracts import SUITE_1, LedgerHead, entry_line
+from sojourn.codec import decode, digest
+from sojourn.contracts import SUITE_1, Job, LedgerHead, Signed, entry_line
 from sojourn.contracts.ledger import FIRST_PREVIOUS
 from sojourn.datoms import join_datoms
 from sqlalchemy import Connection, select
 
 from sojourn_coordinator.house import House
-from sojourn_coordinator.jobs import read_item
+from sojourn_coordinator.jobs import read_item, update_of
 from sojourn_coordinator.ledger import read_entries
 from sojourn_coordinator.models import ModelShelf
-from sojourn_coordinator.queries import UnknownObject
+from sojourn_coordinator.queries import known_job
 from sojourn_coordinator.store import split_keys, unpack_extents
 from sojourn_coordinator.store.schema import agents, answers, evaluations, items, orders, phases, publications
 
@@ -68,7 +68,10 @@ async def export_job(house: House, job: bytes) -> AsyncIterator[bytes]:
     Raises:
         UnknownObject: there is no such job (before the first piece).
     """
-    rows = await house.database.read(lambda connection: _read(connection, job))
+    await known_job(house.database, job)
+    document = decode(Job, decode(Signed, await read_item(house, job, "job")).payload)
+    plain = {phase.name for phase in document.phases if update_of(phase) is None}
+    rows = await house.database.read(lambda connection: _read(connection, job, plain))
     return _write(_Listing(house, job, rows).items())
 
 
@@ -84,15 +87,22 @@ async def _write(listed: list[_Item]) -> AsyncIterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Phase:
+    """Rows of one closed phase, or of none."""
+
+    closure: bytes | None
+    participants: tuple[bytes, ...]
+    orders: list[Any]
+    answers: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class _Round:
     """Rows of one published round."""
 
     publication: Any
     evaluation: bytes | None
-    closure: bytes | None
-    participants: tuple[bytes, ...]
-    orders: list[Any]
-    answers: list[Any]
+    phase: _Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +112,42 @@ class _Rows:
     items: list[str]
     agents: dict[bytes, bytes]
     rounds: list[_Round]
+    surveys: list[_Phase]
     ledger: list[bytes]
 
 
-def _read(connection: Connection, job: bytes) -> _Rows:
+def _read(connection: Connection, job: bytes, plain: set[str]) -> _Rows:
+    """Rows of a job.
+
+    Args:
+        connection: of one transaction.
+        job: id of the job.
+        plain: names of its phases without an update: each that was closed is a survey.
+    """
     names = list(connection.execute(select(items.c.name).where(items.c.job == job).order_by(items.c.name)).scalars())
-    if not names:
-        raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
     query = select(publications).where(publications.c.job == job).order_by(publications.c.operation)
     rounds = [_read_round(connection, row) for row in connection.execute(query).all()]
-    invited = {key for each in rounds for key in each.participants}
+    closed = select(phases.c.id).where(phases.c.job == job, phases.c.state == "closed", phases.c.name.in_(plain))
+    asked = connection.execute(closed.order_by(phases.c.operation)).scalars().all()
+    surveys = [_read_phase(connection, phase) for phase in asked]
+    invited = {key for phase in [each.phase for each in rounds] + surveys for key in phase.participants}
     known = connection.execute(select(agents.c.key, agents.c.entry))
     entries = {row.key: row.entry for row in known if row.key in invited}
-    return _Rows(names, entries, rounds, read_entries(connection, job))
+    return _Rows(names, entries, rounds, surveys, read_entries(connection, job))
 
 
 def _read_round(connection: Connection, row: Any) -> _Round:
     same = (evaluations.c.job == row.job) & (evaluations.c.operation == row.operation)
     evaluation = connection.execute(select(evaluations.c.signed).where(same)).scalar()
-    phase = connection.execute(select(phases).where(phases.c.id == row.phase)).first()
-    sent = connection.execute(select(orders).where(orders.c.phase == row.phase).order_by(orders.c.agent)).all()
-    given = connection.execute(select(answers).where(answers.c.phase == row.phase).order_by(answers.c.agent)).all()
+    return _Round(row, evaluation, _read_phase(connection, row.phase))
+
+
+def _read_phase(connection: Connection, identity: bytes) -> _Phase:
+    phase = connection.execute(select(phases).where(phases.c.id == identity)).first()
+    sent = connection.execute(select(orders).where(orders.c.phase == identity).order_by(orders.c.agent)).all()
+    given = connection.execute(select(answers).where(answers.c.phase == identity).order_by(answers.c.agent)).all()
     closure, participants = (None, ()) if phase is None else (phase.closure, split_keys(phase.participants))
-    return _Round(row, evaluation, closure, participants, list(sent), list(given))
+    return _Phase(closure, participants, list(sent), list(given))
 
 
 class _Listing:
@@ -142,6 +165,8 @@ class _Listing:
         listed += [self._stored(_DOCUMENTS.get(name) or _STREAMS.get(name) or name, name) for name in rows.items]
         for each in rows.rounds:
             listed += self._round(each)
+        for number, phase in enumerate(rows.surveys):
+            listed += self._phase(f"surveys/{number}", phase)
         if rows.rounds:
             last = rows.rounds[-1].publication
             listed.append(_Item(f"models/{last.round}.stream", lambda: self._model(last.model)))
@@ -156,12 +181,14 @@ class _Listing:
 
     def _round(self, each: _Round) -> list[_Item]:
         folder = f"rounds/{each.publication.round}"
-        documents = {
-            "closure": each.closure, "publication": each.publication.signed, "evaluation": each.evaluation
-        }  # fmt: skip
+        documents = {"publication": each.publication.signed, "evaluation": each.evaluation}
         listed = [_constant(f"{folder}/{name}.signed", data) for name, data in documents.items() if data]
-        listed += [_constant(f"{folder}/orders/{order.agent.hex()}.signed", order.signed) for order in each.orders]
-        for answer in each.answers:
+        return [*listed, *self._phase(folder, each.phase)]
+
+    def _phase(self, folder: str, phase: _Phase) -> list[_Item]:
+        listed = [_constant(f"{folder}/closure.signed", phase.closure)] if phase.closure else []
+        listed += [_constant(f"{folder}/orders/{order.agent.hex()}.signed", order.signed) for order in phase.orders]
+        for answer in phase.answers:
             listed.append(_constant(f"{folder}/answers/{answer.agent.hex()}.signed", answer.signed))
             if answer.extents:
                 listed.append(self._update(f"{folder}/updates/{answer.agent.hex()}.stream", answer.extents))

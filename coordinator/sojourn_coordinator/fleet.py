@@ -99,14 +99,18 @@ class Fleet:
             known = Agent(entry, signed, FIRST_SEQUENCE if known is None else known.next_sequence)
             self._agents[entry.key] = known
         known.connected = True
-        async with self._changed:
-            self._changed.notify_all()
+        await self._notify()
 
     async def left(self, entry: Entry) -> None:
         """Its connection ended."""
         known = self._agents.get(entry.key)
         if known is not None:
             known.connected = False
+            await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     def choose(self, wanted: int, quorum: int) -> Cohort:
         """The cohort that could be invited now."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from sojourn.aggregation import FoldResult, RoundFold, fold_of
 from sojourn.contracts import Scalar, UpdateSpec
 from sojourn.limits import MIB
-from sojourn_policies import Fold, FoldResult, policy
 
 from sojourn_coordinator.models import Tensors
 from sojourn_coordinator.store import ObjectLog
@@ -48,7 +48,7 @@ class PhaseFold:
         self._log = log
         self.chosen = dict(chosen)
         self.root = root
-        self._fold: Fold = policy(chosen).fold(base, spec, trained)
+        self._fold: RoundFold = fold_of(chosen, base, spec, trained)
         self._done: set[bytes] = set()
         self._turn = asyncio.Lock()
 

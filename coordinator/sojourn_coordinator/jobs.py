@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sojourn.aggregation import policy_of
 from sojourn.codec import decode, digest, encode
 from sojourn.contracts import Bundle, Job, Phase, Plan, Signed, UpdateSpec, root_run
 from sojourn.crypto import VerifiedSubmission
@@ -17,7 +18,6 @@ from sojourn.datoms import split_datoms
 from sojourn.errors import StoreError
 from sojourn.submissions import check_submission, evaluation_graph
 from sojourn.vm import VerifiedProgram, verify
-from sojourn_policies import policy
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -91,9 +91,9 @@ def judge_submission(submission: VerifiedSubmission) -> None:
 
     Raises:
         SojournError: as `sojourn.submissions.check_submission` does.
-        ConfigError: the aggregation policy does not exist.
+        ConfigError: the aggregation policy is not installed here, or has no such option.
     """
-    policy(submission.job.value.policy)
+    policy_of(submission.job.value.policy)
     check_submission(submission)
 
 

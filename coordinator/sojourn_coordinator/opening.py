@@ -181,7 +181,7 @@ class PhaseOpener:
             count = len(ledger.participants)
             detail: dict[str, Scalar] = {"round": facts.round, "phase": facts.phase.name, "participants": count}
             append_entry(connection, facts.job, facts.opened_ms, "opened", subject=facts.id, detail=detail)
-            append_event(connection, facts.job, "opened", detail)
+            append_event(connection, facts.job, "opened", detail | {"quorum": ledger.quorum})
 
         return work
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
-from sojourn.datoms import join_datoms
+from sojourn.datoms import BlockKind, join_datoms, pack_list
 from sojourn.errors import UsageError
 from sqlalchemy import Connection, func, select
 
+from sojourn_coordinator.cancelling import CANCELLED
 from sojourn_coordinator.house import House
 from sojourn_coordinator.models import ModelShelf
 from sojourn_coordinator.reports import read_reports
 from sojourn_coordinator.store import Database
-from sojourn_coordinator.store.schema import agents, evaluations, jobs, phases, publications
+from sojourn_coordinator.store.schema import agents, evaluations, events, jobs, phases, publications
 
 __all__ = ["UnknownObject", "agents_view", "job_view", "jobs_view", "known_job", "model_view", "parse_id"]
+
+NO_MODEL: Final = pack_list({}, BlockKind.WEIGHT)[1]
+"""Root of the initial model of a job without a model."""
 
 
 class UnknownObject(UsageError):
@@ -53,7 +57,7 @@ async def jobs_view(database: Database) -> list[dict[str, Any]]:
 
 
 async def job_view(database: Database, job: bytes) -> dict[str, Any]:
-    """One job: state, error, current model, and its table: a row for each published model and each report.
+    """One job: state, error, current model where it has one, and its table: a row for each model and each report.
 
     Raises:
         UnknownObject: there is no such job.
@@ -61,18 +65,29 @@ async def job_view(database: Database, job: bytes) -> dict[str, Any]:
     same = (evaluations.c.job == publications.c.job) & (evaluations.c.operation == publications.c.operation)
     query = select(publications, evaluations.c.loss, evaluations.c.auc).join(evaluations, same, isouter=True)
 
-    def work(connection: Connection) -> tuple[Any, list[Any], list[tuple[int, dict[str, Any]]]]:
+    def work(connection: Connection) -> tuple[Any, list[Any], list[tuple[int, dict[str, Any]]], dict[str, Any]]:
         row = (connection.execute(select(jobs).where(jobs.c.id == job))).first()
         found = connection.execute(query.where(publications.c.job == job).order_by(publications.c.operation))
-        return row, list(found), [] if row is None else read_reports(connection, row.run)
+        return row, list(found), [] if row is None else read_reports(connection, row.run), _end(connection, job)
 
-    row, rows, reports = await database.read(work)
+    row, rows, reports, end = await database.read(work)
     if row is None:
         raise UnknownObject(f"there is no job {job.hex()}; see GET /v1/jobs")
     table = [(item.operation, {**json.loads(item.summary), "loss": item.loss, "auc": item.auc}) for item in rows]
     ordered = [line for _, line in sorted([*table, *reports], key=lambda pair: pair[0])]
-    model = rows[-1].model if rows else row.initial
-    return {**_head(row, len(rows), len(reports)), "table": ordered, "model": model.hex()}
+    head, model = _head(row, len(rows), len(reports)), rows[-1].model if rows else row.initial
+    if head["error"] is not None:
+        head["error"]["message"] = end.get("message", "")
+    if row.state == CANCELLED:
+        head["cancelled_by"] = end.get("by", "")
+    return {**head, "table": ordered, **({} if model == NO_MODEL else {"model": model.hex()})}
+
+
+def _end(connection: Connection, job: bytes) -> dict[str, Any]:
+    """What the last event of a job that has ended says."""
+    text = connection.execute(select(events.c.data).where(events.c.job == job, events.c.last)).scalar()
+    found: dict[str, Any] = {} if text is None else json.loads(text)
+    return found
 
 
 async def model_view(house: House, job: bytes, round_: int | None) -> tuple[bytes, bytes]:
@@ -100,6 +115,8 @@ async def model_view(house: House, job: bytes, round_: int | None) -> tuple[byte
     if root is None and round_ is not None:
         raise UnknownObject(f"round {round_} of this job has published no model")
     chosen = root or initial
+    if chosen == NO_MODEL:
+        raise UnknownObject("this job has no model: what its agents released is in its table, see GET /v1/jobs/{id}")
     return join_datoms(await ModelShelf(house, job).datoms(chosen)), chosen
 
 
@@ -116,7 +133,10 @@ async def agents_view(database: Database, connected: Container[bytes]) -> list[d
 
 
 def _head(row: Any, published: int, closed: int) -> dict[str, Any]:
-    """A job that does not say how many rounds it means to run may publish no model: then its phases are counted."""
+    """A job that does not say how many rounds it means to run may publish no model: then its phases are counted.
+
+    How many rounds it has is known when it has ended; until then it is None.
+    """
     through = published if row.rounds is not None else published or closed
     error = {"code": row.error_code, "line": row.error_line} if row.error_code else None
     return {
@@ -124,7 +144,7 @@ def _head(row: Any, published: int, closed: int) -> dict[str, Any]:
         "name": row.name,
         "state": row.state,
         "round": through,
-        "rounds": through if row.rounds is None else row.rounds,
+        "rounds": row.rounds if row.rounds is not None or row.state == "running" else through,
         "error": error,
         "submitted_ms": row.submitted_ms,
         "ended_ms": row.ended_ms,

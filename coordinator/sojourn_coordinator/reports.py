@@ -24,17 +24,20 @@ REPORT: Final = "report"
 
 
 def phase_summary(desk: PhaseDesk, round_: int, now_ms: int) -> dict[str, Any]:
-    """The row of a closed phase. Released scalars stand under their names, and two of them under fixed ones."""
-    released = summarise(desk.contributions())
+    """The row of a published model. Released scalars stand under their names, and two of them under fixed ones."""
+    row = _closed(desk, round_, now_ms)
+    released = row["released"]
+    return {**row, "patients": released.get("patients"), "train_loss": released.get("loss")}
+
+
+def _closed(desk: PhaseDesk, round_: int, now_ms: int) -> dict[str, Any]:
     return {
         "round": round_,
         "participants": len(desk.ledger.counted),
         "invited": len(desk.ledger.participants),
         "bytes": desk.moved,
         "seconds": max(0, now_ms - desk.facts.opened_ms) / 1000,
-        "patients": released.get("patients"),
-        "train_loss": released.get("loss"),
-        "released": released,
+        "released": summarise(desk.contributions()),
     }
 
 
@@ -49,7 +52,7 @@ def phase_report(desk: PhaseDesk, now_ms: int, name_of: Callable[[bytes], str]) 
         for part in desk.contributions()
     ]
     listed = sorted(parts, key=lambda part: (part["agent"], part["key"]))
-    return {**phase_summary(desk, desk.facts.round, now_ms), "phase": desk.facts.phase.name, "agents": listed}
+    return {**_closed(desk, desk.facts.round, now_ms), "phase": desk.facts.phase.name, "agents": listed}
 
 
 def read_reports(connection: Connection, run: bytes) -> list[tuple[int, dict[str, Any]]]:

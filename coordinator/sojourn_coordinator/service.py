@@ -12,10 +12,12 @@ from typing import Self
 
 import structlog
 from sojourn.contracts import Entry
+from sojourn.errors import StoreError
 from sojourn.wire import AnswerSink, BodySource, Greeting, Hello, Lease, Verdict
 from sqlalchemy import Connection, select
 
 from sojourn_coordinator.answers import Intake
+from sojourn_coordinator.cancelling import Cancelled, JobEnded, cancel_rows, check_name
 from sojourn_coordinator.faults import Fault
 from sojourn_coordinator.fleet import Fleet, Links
 from sojourn_coordinator.house import House
@@ -44,7 +46,7 @@ class Coordinator:
         self._intake = Intake(house, fleet, self._shapes)
         self._runners: dict[bytes, asyncio.Task[None]] = {}
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._submitting = asyncio.Lock()
+        self._deciding = asyncio.Lock()  # held while it is decided which jobs run
 
     @classmethod
     async def open(cls, state: Path, fault: Fault | None = None) -> Self:
@@ -72,8 +74,9 @@ class Coordinator:
         def work(connection: Connection) -> list[bytes]:
             return list((connection.execute(query)).scalars())
 
-        for job in await self.house.database.read(work):
-            await self._run(job)
+        async with self._deciding:
+            for job in await self.house.database.read(work):
+                await self._run(job)
 
     async def submit(self, data: bytes) -> bytes:
         """Verify, check and store a submission, and begin to run it. The same job again is the same job.
@@ -88,13 +91,60 @@ class Coordinator:
             SojournError: anything does not hold; nothing of it was stored.
         """
         submission = self.house.trusted.verify_submission(data, self.house.now())
-        async with self._submitting:
-            if not await self._stored(submission.job.digest):
-                await asyncio.to_thread(judge_submission, submission)
+        job = submission.job.digest
+        if not await self._stored(job):
+            await asyncio.to_thread(judge_submission, submission)
+        async with self._deciding:
+            if not await self._stored(job):
                 await store_job(self.house, submission)
-                _log.info("job.submitted", job=submission.job.digest.hex(), name=submission.job.value.name)
-                await self._run(submission.job.digest)
-        return submission.job.digest
+                _log.info("job.submitted", job=job.hex(), name=submission.job.value.name)
+                await self._run(job)
+        return job
+
+    async def cancel(self, job: bytes, by: str) -> Cancelled:
+        """End a job. Its orders are withdrawn; an answer that comes later is told that its phase is over.
+
+        Args:
+            job: id of a stored job.
+            by: who says so; see `sojourn_coordinator.cancelling`.
+
+        Raises:
+            UsageError: `by` does not do.
+            JobEnded: the job is done or has failed.
+        """
+        check_name(by)
+        async with self._deciding:
+            await self._halt(job)
+            now = self.house.now()
+
+            def work(connection: Connection) -> Cancelled:
+                cancelled = cancel_rows(connection, job, now, by)
+                self.house.stamp(connection)
+                return cancelled
+
+            try:
+                found = await self.house.database.write(work)
+            except StoreError as problem:  # the job neither runs nor is cancelled: a new life has to go on with it
+                self._break(problem)
+                raise
+            except JobEnded:
+                self._over(job)
+                raise
+            self._over(job)
+            return found
+
+    def _over(self, job: bytes) -> None:
+        """The end of a job is committed: nobody is served in its name any more."""
+        for desk in [desk for desk in self.fleet.desks() if desk.facts.job == job]:
+            self.fleet.close(desk)
+        self.house.feed.wake(job)
+
+    async def _halt(self, job: bytes) -> None:
+        """Stop a job's runner where it is; what it has begun to commit is committed, and nothing comes after it."""
+        task = self._runners.get(job)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def failed(self) -> None:
         """Wait until a store or a defect ends a job's runner; raises what it raised. Never returns otherwise."""
@@ -132,8 +182,12 @@ class Coordinator:
         self._runners.pop(job, None)
         self.fleet.give_up(job)
         problem = None if task.cancelled() else task.exception()
-        if problem is not None and not self._broken.done():
+        if problem is not None:
             _log.error("job.stopped", job=job.hex(), exc_info=problem)
+            self._break(problem)
+
+    def _break(self, problem: BaseException) -> None:
+        if not self._broken.done():
             self._broken.set_exception(problem)
 
     # GatewayHandler

@@ -9,15 +9,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sojourn.console import AS_JSON, command_group, example, print_json, say
+from sojourn.console import AS_JSON, command_group, example, print_json, say, sub_group
 
 __all__ = ["app"]
 
 STATE = Annotated[Path, typer.Option("--state", envvar="SOJOURN_AGENT_STATE", help="The agent's state folder.")]
 
-app = command_group("sojourn-agent", "Runs admitted programs where the data is, under its owner's policy.")
-data = typer.Typer(help="The owner's private streams.", no_args_is_help=True)
-policy = typer.Typer(help="The owner's policy.", no_args_is_help=True)
+app = command_group(
+    "sojourn-agent",
+    "Runs admitted programs where the data is, under its owner's policy.",
+    "sojourn-agent enrol --state hospital-1 --token sjt1.…",
+    "sojourn-agent data import --state hospital-1 --stream patients rows.npz",
+    "sojourn-agent policy check hospital-1/policy.toml",
+    "sojourn-agent run --state hospital-1 --coordinator wss://127.0.0.1:7443",
+    "sojourn-agent status --state hospital-1",
+)
+data = sub_group(
+    "The owner's private streams.",
+    "sojourn-agent data import --state hospital-1 --stream patients rows.npz",
+    "sojourn-agent data show --state hospital-1",
+)
+policy = sub_group("The owner's policy.", "sojourn-agent policy check hospital-1/policy.toml")
 app.add_typer(data, name="data")
 app.add_typer(policy, name="policy")
 

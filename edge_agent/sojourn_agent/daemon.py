@@ -2,16 +2,13 @@
 
 Rules: SIGTERM ends it with 0, Ctrl-C with 130; both stop the run at its next effect and leave the state intact. What
 the link meets (a coordinator that cannot be reached, one that is refused) is said in words on standard error, once for
-each change; it keeps trying.
+each change, and what to check once for each kind of cause; it keeps trying.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import signal
-import sys
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +18,7 @@ from sojourn.console import EXIT_INTERRUPTED, print_json, tell
 
 __all__ = ["serve"]
 
-_SILENT: Final = 30.0  # seconds between two lines about the same trouble
+_REMEMBERED: Final = 64  # sentences
 
 
 def serve(state: Path, coordinator: str, policy: Path | None, threads: int, *, as_json: bool = False) -> int:
@@ -36,53 +33,28 @@ def serve(state: Path, coordinator: str, policy: Path | None, threads: int, *, a
         tell(f"{agent.me.name} serves {coordinator} under the policy of {agent.policy.owner}; stop with Ctrl-C")
         if as_json:
             print_json({"name": agent.me.name, "key": agent.me.key.hex(), "coordinator": coordinator})
-        code = _loop()(_until_signal(agent))
+        stopped = agent.serve()
     tell("stopped; the state is intact")
-    return code
-
-
-def _loop() -> Callable[[Coroutine[Any, Any, int]], int]:
-    """uvloop where there is one: it takes a fraction of the memory of TLS connections."""
-    if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415
-
-        return uvloop.run
-    return asyncio.run
-
-
-async def _until_signal(agent: Agent) -> int:
-    serving = asyncio.ensure_future(agent.run())
-    received: list[int] = []
-
-    def stop(number: int) -> None:
-        received.append(number)
-        serving.cancel()
-
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # not on Windows, where Ctrl-C raises KeyboardInterrupt instead
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-    try:
-        await serving
-    except asyncio.CancelledError:
-        if not received:
-            raise
-    return EXIT_INTERRUPTED if received and received[0] == signal.SIGINT else 0
+    return EXIT_INTERRUPTED if stopped == signal.SIGINT else 0
 
 
 class _Narrator:
-    """Turns the link's events into sentences."""
+    """Turns events into sentences. What was said of the line is not said again before a coordinator has greeted."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._last = ""
-        self._said_at = 0.0
+        self._said: set[str] = set()
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        if event.get("event") == "coordinator.greeted":
+            self._said.clear()
         text = self._sentence(event)
-        now = asyncio.get_running_loop().time()
-        if text and (text != self._last or now - self._said_at > _SILENT):
-            self._last, self._said_at = text, now
+        if str(event.get("event")).startswith("policy."):
+            tell(text)
+        elif text not in self._said:
+            if len(self._said) > _REMEMBERED:  # the other end chooses some of the words
+                self._said.clear()
+            self._said.add(text)
             tell(text)
         raise structlog.DropEvent
 
@@ -100,5 +72,11 @@ class _Narrator:
                 return f"{self._url} broke the protocol: {event.get('problem')}"
             case "coordinator.bye":
                 return f"{self._url} said goodbye: {event.get('reason')}"
+            case "coordinator.advice":
+                return f"{event.get('advice')}"
+            case "policy.changed":
+                return f"{event.get('file')} has changed; the next order is judged by it, owner.log says what is new"
+            case "policy.invalid":
+                return f"no order is admitted until the policy is mended: {event.get('why')}"
             case other:
                 return f"{other}"

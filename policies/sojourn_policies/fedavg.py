@@ -13,34 +13,19 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from sojourn.aggregation import FoldResult
 from sojourn.codec import Kind, header_of
-from sojourn.contracts import UpdateSpec
-from sojourn.datoms import WEIGHT, Block, BlockKind, UpdateReader, decode_manifest, pack_list
+from sojourn.contracts import Scalar, UpdateSpec
+from sojourn.datoms import WEIGHT, Block, decode_manifest
 from sojourn.errors import ContributionRefused, UsageError
 
-__all__ = ["FedAvg", "Fold", "FoldResult"]
+__all__ = ["FedAvg", "Fold"]
 
 _CHUNK: Final = 1 << 20  # elements of one float64 temporary in `result`
-
-
-@dataclass(frozen=True, slots=True)
-class FoldResult:
-    """What a closed fold gives.
-
-    Attributes:
-        tensors: the model, every tensor of the base; trained ones float32.
-        weight: sum of the integer weights.
-        updates: how many updates were folded.
-    """
-
-    tensors: dict[str, npt.NDArray[Any]]
-    weight: int
-    updates: int
 
 
 class Fold:
@@ -172,39 +157,16 @@ class Fold:
 
 
 class FedAvg:
-    """The policy as the entry point group `sojourn.policies` offers it: whole update streams in, a model stream out.
+    """The policy `{"name": "fedavg"}`, as the entry point group `sojourn.policies` offers it; it has no options."""
 
-    Args:
-        base: the model that the updates are relative to.
-        spec: of the phase's update.
-        trained: names of the tensors that an update holds; default all of the base.
-    """
+    options: Final[frozenset[str]] = frozenset()
 
-    def __init__(
-        self, base: Mapping[str, npt.NDArray[Any]], spec: UpdateSpec, trained: Iterable[str] | None = None
-    ) -> None:
-        names = list(base) if trained is None else list(trained)
-        self._fold = Fold(base, spec, names)
-        self._shapes = {name: tuple(base[name].shape) for name in names}
-        self._spec = spec
-
-    def add(self, datoms: Iterable[bytes | memoryview]) -> int:
-        """Check and fold one update's stream; returns its integer weight.
-
-        Raises:
-            ContributionRefused: not an update of these tensors under this spec; nothing of it was folded.
-        """
-        listed = list(datoms)
-        reader = UpdateReader(self._shapes, self._spec)
-        for datom in listed:
-            reader.feed(datom)
-        weight, _ = reader.finish()
-        for _ in self._fold.add_stream(listed):
-            pass
-        return weight
-
-    def result(self) -> tuple[dict[str, npt.NDArray[Any]], list[bytes], bytes]:
-        """The next model: tensors, datoms and root."""
-        tensors = self._fold.result().tensors
-        datoms, root = pack_list(tensors, BlockKind.WEIGHT)
-        return dict(tensors), datoms, root
+    def fold(
+        self,
+        base: Mapping[str, npt.NDArray[Any]],
+        spec: UpdateSpec,
+        trained: Iterable[str],
+        record: Mapping[str, Scalar],
+    ) -> Fold:
+        """An empty fold; see `sojourn.aggregation.AggregationPolicy.fold`."""
+        return Fold(base, spec, trained)

@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,9 +22,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import numpy as np  # noqa: E402
-from hospitals import baselines, data, job, report, settings  # noqa: E402
+from hospitals import baselines, chaos, data, job, report, settings  # noqa: E402
 from rich.console import Console  # noqa: E402
+from sojourn.client.api import OperatorError  # noqa: E402
+from sojourn.client.cli.following import follow_job  # noqa: E402
 from sojourn.codec import hexdigest  # noqa: E402
 from sojourn.testing.federation import COORDINATOR, Federation  # noqa: E402
 from sojourn.testing.fleet import BIN, Fleet, FleetError, call  # noqa: E402
@@ -38,9 +38,10 @@ EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 class Demo:
     """One run: a federation and the steps in order."""
 
-    def __init__(self, work: Path, output: Path, seed: int, chaos: int | None, fleet: Fleet) -> None:
-        self.work, self.output, self.seed, self.chaos = work, output, seed, chaos
+    def __init__(self, work: Path, output: Path, seed: int, kill_seed: int | None, fleet: Fleet) -> None:
+        self.work, self.output, self.seed, self.chaos = work, output, seed, kill_seed
         self.federation = Federation(work, fleet)
+        self.kills: list[chaos.Kill] = []
         self.split = data.load(seed)
 
     def set_up(self) -> None:
@@ -57,33 +58,30 @@ class Demo:
         rows = {settings.STREAM: {"x": hospital.x, "y": hospital.y}}
         self.federation.enrol(hospital.name, job.policy_toml(author, plan, hospital.name), rows)
 
-    def faults(self) -> dict[str, str]:
-        """Where machines will die, drawn and printed."""
-        if self.chaos is None:
-            return {}
-        draw = np.random.default_rng(self.chaos)
-        victim = int(draw.integers(AGENTS))
-        name = self.split.hospitals[victim].name
-        at = int(draw.integers(1, self.info.steps_by_hospital[victim] * 2))
-        late = int(draw.integers(2, self.info.rounds - 1))
-        answers = int(draw.integers(1, AGENTS))
-        console.print(
-            f"[yellow]chaos[/] (seed {self.chaos}): {name} will be killed after its gpu.run number {at}; "
-            f"the coordinator in round {late}, after {answers} committed answers"
-        )
-        return {name: f"kill-at-gpu:{at}", COORDINATOR: f"kill-at-answers:{late}:{answers}"}
+    def start(self) -> None:
+        """Coordinator and agents; where machines will die is drawn and printed."""
+        if self.chaos is not None:
+            names = [hospital.name for hospital in self.split.hospitals]
+            self.kills = chaos.draw_kills(self.chaos, names, self.info)
+            planned = "; ".join(f"{kill.name} will be killed {kill.when}" for kill in self.kills)
+            console.print(f"[yellow]chaos[/] (seed {self.chaos}): {planned}")
+        self.federation.start({kill.name: kill.fault for kill in self.kills})
 
     def train(self) -> dict[str, Any]:
         """Submit the job as an operator would and follow it to its end."""
-        command = [str(BIN / "sojourn"), "submit", str(self.work / "hospitals.submission"), "--follow", "--json"]
-        environment = {**os.environ, **self.federation.operator_env}
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        out, _ = child.communicate()
+        call_env = self.federation.operator_env
+        identity = call("sojourn", "submit", self.work / "hospitals.submission", env=call_env).strip()
+        console.print(f"submitted as job {identity}", soft_wrap=True)
+        try:
+            with self.federation.operator() as api, chaos.announced(console, self.federation, self.kills):
+                how = follow_job(api, identity, console)
+                found = api.job(identity)
+        except OperatorError as problem:
+            how, found = str(problem), {}
         self.federation.fleet.check()
-        if child.returncode:
+        if how is not None:
             logs = "\n".join(f"--- {p.name}\n{p.tail()}" for p in self.federation.fleet.processes.values())
-            raise FleetError(f"the job did not end well (exit {child.returncode})\n{logs}")
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
+            raise FleetError(f"{how}\n{logs}")
         return found
 
     def fetch(self, identity: str) -> dict[str, Any]:
@@ -109,25 +107,25 @@ class Demo:
         }
 
 
-def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
+def run(seed: int, output: Path, kill_seed: int | None) -> dict[str, Any]:
     """The whole demo; returns the figures of its last line."""
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="sojourn-demo-") as folder:
         try:
             with Fleet() as fleet:
-                demo = Demo(Path(folder), output, seed, chaos, fleet)
+                demo = Demo(Path(folder), output, seed, kill_seed, fleet)
                 console.print(
                     f"[bold]1[/] keys, enrolment, private rows: {AGENTS} hospitals, each its own folder and policy"
                 )
                 demo.set_up()
                 console.print(report.hospitals_table(demo.split))
                 console.print("[bold]2[/] starting the coordinator and the agents")
-                demo.federation.start(demo.faults())
+                demo.start()
                 console.print(f"[bold]3[/] submitting the signed job: {demo.info.rounds} rounds")
                 done = demo.train()
                 found = demo.fetch(done["id"])
-            figures = demo.chaos_figures() if chaos is not None else {}
+            figures = demo.chaos_figures() if kill_seed is not None else {}
         finally:
             logs = output / "logs"
             logs.mkdir(exist_ok=True)
@@ -140,7 +138,9 @@ def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
     summary = report.summary(done, found, compared, output)
     report.draw(console, done, compared, output)
     console.print(
-        f"model, curves, provenance and logs are in {output}/; the model's root is {found['model']}", soft_wrap=True
+        f"model, curves, provenance and logs are in {output}/; the root of the model's tensors, by which provenance "
+        f"names it, is {found['model']}; model_sha256 is of the file model.safetensors",
+        soft_wrap=True,
     )
     console.print("to verify its provenance on any machine, and to compute it again bit for bit:")
     console.print(
@@ -148,12 +148,31 @@ def run(seed: int, output: Path, chaos: int | None) -> dict[str, Any]:
         f"--export {output}/provenance.zip --root {output}/root.pub --recompute",
         soft_wrap=True,
     )
+    sha256 = hexdigest((output / "model.safetensors").read_bytes())
+    if kill_seed is None:
+        chaos.keep_undisturbed(output, seed, demo.info, sha256)
+    else:
+        figures |= _compared(chaos.compare_with_undisturbed(output, seed, demo.info, sha256), output, seed)
     return {
         **summary,
-        "model_sha256": hexdigest((output / "model.safetensors").read_bytes()),
+        "model_sha256": sha256,
         "seconds": round(time.monotonic() - began, 1),
         **figures,
     }
+
+
+def _compared(same: bool | None, output: Path, seed: int) -> dict[str, bool]:
+    """Say whether the kills made a difference, if there is something to compare with."""
+    if same is None:
+        console.print(
+            f"{output}/ holds no undisturbed run of seed {seed}, so the models were not compared", soft_wrap=True
+        )
+        return {}
+    if same:
+        console.print(f"[green]the same model, bit for bit, as the undisturbed run of seed {seed} in {output}/[/]")
+    else:
+        console.print(f"[red]another model than the undisturbed run of seed {seed} in {output}/[/]")
+    return {"same_as_undisturbed": same}
 
 
 def _seed(text: str) -> int:
@@ -171,13 +190,15 @@ def main() -> int:
     parser.add_argument("--chaos-seed", type=int, default=None, help="where they are killed (default: drawn)")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for model, curves, provenance")
     options = parser.parse_args()
-    chaos = None
+    kill_seed = None
     if options.chaos:
-        chaos = secrets.randbelow(1 << 31) if options.chaos_seed is None else options.chaos_seed
+        kill_seed = secrets.randbelow(1 << 31) if options.chaos_seed is None else options.chaos_seed
     try:
-        figures = run(options.seed, options.output, chaos)
+        figures = run(options.seed, options.output, kill_seed)
     except KeyboardInterrupt:
-        console.print("interrupted")
+        console.print(
+            "interrupted; the demo's machines have ended and their state is removed: start it again from the top"
+        )
         return EXIT_INTERRUPTED
     except FleetError as problem:
         console.print(f"the demo failed: {problem}", markup=False, style="red")

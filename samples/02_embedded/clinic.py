@@ -5,7 +5,6 @@
 FOLDER is the agent's state folder, enrolled and with the owner's policy.toml in it; NUMBER says which clinic this is.
 """
 
-import asyncio
 import sys
 
 from sklearn.datasets import load_diabetes
@@ -20,7 +19,5 @@ with Agent(folder, coordinator) as agent:
     if "patients" not in agent.streams.names():
         agent.streams.create("patients", {"age": Field("f32"), "bp": Field("f32")})
         agent.streams.append("patients", {"age": table[:, AGE], "bp": table[:, PRESSURE]})
-    try:
-        asyncio.run(agent.run())
-    except KeyboardInterrupt:
-        print("stopped; whatever runs goes on at the next start")
+    agent.serve()  # until Ctrl-C or SIGTERM
+print("stopped; whatever runs goes on at the next start")

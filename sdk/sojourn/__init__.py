@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sojourn.version import VERSION
+
 if TYPE_CHECKING:
     from sojourn.vm.authoring import continuation
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["__version__", "continuation"]
 
@@ -17,3 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return continuation
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

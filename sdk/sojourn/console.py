@@ -4,7 +4,8 @@ Rules:
 
 * Results go to standard output, words for whoever watches to standard error. `--json` prints one JSON value.
 * Exit codes: 0 done, 1 an error, 2 wrong usage (a file, option or state folder to be put right), 3 a job that failed or
-  a chain that does not hold, 130 interrupted.
+  was cancelled or a chain that does not hold, 130 interrupted. Every help says so, and begins with an example to type.
+* `-h` is `--help` everywhere, and every program has `--version`: `command_group` sees to both.
 * An error of our tree ends a command with its message and a code; anything else is a defect and shows itself.
 * A message is printed as it is: it may hold what a peer wrote, so nothing in it is markup or moves the cursor.
 * Importing this module is cheap, and so has to be importing a module of commands: what a command needs it imports
@@ -15,13 +16,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from sojourn.entry import begun
 from sojourn.errors import SojournError, UsageError
+from sojourn.version import VERSION
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,6 +43,7 @@ __all__ = [
     "read_bytes",
     "say",
     "show",
+    "sub_group",
     "tell",
     "write_bytes",
 ]
@@ -47,6 +52,8 @@ EXIT_ERROR: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_FAILED: Final = 3
 EXIT_INTERRUPTED: Final = 130
+
+_ENDLESS: Final = 100_000  # columns: wider than any result
 
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON value on standard output.")]
 
@@ -59,6 +66,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
+            begun()
             return super().invoke(ctx)
         except UsageError as problem:
             fail(str(problem), EXIT_USAGE)
@@ -69,21 +77,56 @@ class _Commands(TyperGroup):
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def command_group(name: str, text: str) -> typer.Typer:
-    """An empty program; its commands and sub-groups are added to it.
+def command_group(name: str, text: str, *examples: str, failed: str = "") -> typer.Typer:
+    """An empty program with `--version` and `-h`; its commands and sub-groups are added to it.
 
     Args:
         name: as it is typed.
         text: what it is for.
+        examples: lines to type, for its help.
+        failed: when one of its commands ends with `EXIT_FAILED`; empty for never.
     """
-    return typer.Typer(
+    group = typer.Typer(
         name=name,
         cls=_Commands,
         help=text,
+        epilog=_epilog(examples, failed),
+        context_settings={"help_option_names": ["-h", "--help"]},
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+
+    def print_version(show: bool) -> None:
+        if show:
+            say(f"{name} {VERSION}")
+            raise typer.Exit
+
+    # As a default and not as an annotation: those are looked up among the names of the module.
+    flag: Any = typer.Option(
+        False, "--version", callback=print_version, is_eager=True, help="Print the version and leave."
+    )
+
+    @group.callback()
+    def main(version: bool = flag) -> None: ...
+
+    return group
+
+
+def sub_group(text: str, *examples: str, failed: str = "") -> typer.Typer:
+    """An empty group of commands within a program.
+
+    Args:
+        text: what it is for.
+        examples: lines to type, for its help.
+        failed: when one of its commands ends with `EXIT_FAILED`; empty for never.
+    """
+    group = typer.Typer(help=text, epilog=_epilog(examples, failed), no_args_is_help=True)
+
+    @group.callback()
+    def main() -> None: ...
+
+    return group
 
 
 def example(line: str, failed: str = "") -> str:
@@ -93,7 +136,13 @@ def example(line: str, failed: str = "") -> str:
         line: what to type.
         failed: when the command ends with `EXIT_FAILED`; empty for never.
     """
-    return f"Example: {line}\n\n{_CODES.format(f'{EXIT_FAILED} {failed}, ' if failed else '')}"
+    return _epilog((line,), failed)
+
+
+def _epilog(examples: Sequence[str], failed: str) -> str:
+    """Examples and exit codes; paragraphs, which a terminal shows one a line."""
+    codes = _CODES.format(f"{EXIT_FAILED} {failed}, " if failed else "")
+    return "\n\n".join([*(f"Example: {line}" for line in examples), codes])
 
 
 def say(text: str) -> None:
@@ -108,10 +157,22 @@ def tell(text: str) -> None:
 
 
 def show(result: RenderableType) -> None:
-    """A table or tree of results on standard output."""
-    from rich.console import Console  # noqa: PLC0415 - a quick command does not need it
+    """A table or tree of results on standard output: whole, as wide as it is, unless a terminal is narrower.
 
-    Console(highlight=False, markup=False).print(result)
+    There cells are wrapped, between words where they can be; nothing is ever cut off.
+    """
+    from rich.console import Console  # noqa: PLC0415 - a quick command does not need it
+    from rich.measure import Measurement  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(highlight=False, markup=False)
+    if isinstance(result, Table):
+        for column in result.columns:
+            column.overflow = "fold"
+    if not console.is_terminal:
+        endless = console.options.update(max_width=_ENDLESS)
+        console.width = max(console.width, Measurement.get(console, endless, result).maximum)
+    console.print(result)
 
 
 def print_json(value: Any) -> None:

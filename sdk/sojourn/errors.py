@@ -20,6 +20,7 @@ __all__ = [
     "ContributionRefused",
     "DecodeError",
     "EnrolmentRefused",
+    "EnrolmentUnanswered",
     "Expired",
     "GraphFailed",
     "GraphRefused",
@@ -70,6 +71,12 @@ class ConfigError(UsageError):
     """A configuration file or option is missing, unreadable or contradictory."""
 
     code = "config"
+
+
+class EnrolmentUnanswered(ConfigError):
+    """An enrolment was asked for and no answer came: it may have been granted. Ask again with the same keys."""
+
+    code = "enrolment_unanswered"
 
 
 class PolicyInvalid(ConfigError):

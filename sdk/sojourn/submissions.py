@@ -38,7 +38,8 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 def check_submission(submission: VerifiedSubmission) -> None:
-    """Check what signatures do not say. The aggregation policy is not judged here: its table is the coordinator's.
+    """Check what signatures do not say. The aggregation policy is not judged here: see
+    `sojourn.aggregation`.
 
     Raises:
         ProgramInvalid: a program is refused, lacks an entry, or asks for effects that it cannot get.

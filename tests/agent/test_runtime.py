@@ -163,6 +163,87 @@ async def test_a_refused_order_is_declined_with_its_public_code_only(line, feder
     assert "does not admit purpose 'study'" in log
 
 
+# A policy that changes while the agent runs
+
+
+def policies_of(coordinator, entry) -> list[str]:
+    """For each answer, which policy every one of its releases names; empty where there is none."""
+    answers = [coordinator.opened(entry, index).answer for index in range(len(coordinator.answers))]
+    return ["".join({released.policy.hex() for released in answer.releases}) for answer in answers]
+
+
+async def test_the_next_order_is_judged_by_the_policy_of_then(line, federation, folder, agent_entry):
+    coordinator, gateway = line
+    texts = [federation.policy_text(), federation.policy_text("other"), federation.policy_text() + "# read again\n"]
+    minted = [coordinator.add(federation.mint(agent_entry)) for _ in range(4)]
+
+    async def deliver(order) -> None:
+        before = len(coordinator.told)
+        gateway.deliver(agent_entry.key, order.digest, order.envelope)
+        await coordinator.until(lambda: any(told[0] in {"answer", "declined"} for told in coordinator.told[before:]))
+
+    async with serving(folder, gateway) as agent:
+        await deliver(minted[0])
+        (folder / "policy.toml").write_text(texts[1])
+        await deliver(minted[1])
+        (folder / "policy.toml").write_text(texts[2] + "surprise = 1\n")
+        await deliver(minted[2])
+        (folder / "policy.toml").write_text(texts[2])
+        await deliver(minted[3])
+        assert agent.policy.digest == digest(texts[2].encode())
+    declined = [told[1:] for told in coordinator.told if told[0] == "declined"]
+    assert declined == [(order.digest, "admission_refused") for order in minted[1:3]]
+    assert policies_of(coordinator, agent_entry) == [digest(texts[0].encode()).hex(), digest(texts[2].encode()).hex()]
+    log = (folder / "owner.log").read_text()
+    assert log.count('"policy changed"') == 2
+    assert log.count('"policy invalid: nothing is admitted until it is mended"') == 1
+    assert "no policy is in force" in log
+
+
+@pytest.mark.parametrize("then", ["other", "surprise"])
+async def test_a_change_never_reaches_into_an_order(line, federation, folder, agent_entry, monkeypatch, then):
+    """It is accepted; the owner takes the permission back; it ends as it was admitted, and the next one is declined."""
+    coordinator, gateway = line
+    before, run_order = (folder / "policy.toml").read_bytes(), desk_module.run_order
+    first, second = (coordinator.add(federation.mint(agent_entry)) for _ in range(2))
+
+    def change_then_run(*arguments):
+        (folder / "policy.toml").write_text(federation.policy_text(then) + ("surprise = 1\n" * (then == "surprise")))
+        return run_order(*arguments)
+
+    prepare = desk_module.WorkDesk.prepare
+
+    def change_between(desk, opened):
+        if desk._database.order(opened.order.digest) is not None:  # accepted: this is the start of the work
+            (folder / "policy.toml").write_text(federation.policy_text("nothing"))
+        return prepare(desk, opened)
+
+    monkeypatch.setattr(desk_module.WorkDesk, "prepare", change_between)
+    monkeypatch.setattr(desk_module, "run_order", change_then_run)
+    async with serving(folder, gateway):
+        gateway.deliver(agent_entry.key, first.digest, first.envelope)
+        await coordinator.until(lambda: coordinator.answers)
+        gateway.deliver(agent_entry.key, second.digest, second.envelope)
+        await coordinator.until(lambda: ("declined", second.digest, "admission_refused") in coordinator.told)
+    assert coordinator.opened(agent_entry).answer.outcome == "done"
+    assert policies_of(coordinator, agent_entry) == [digest(before).hex()]
+
+
+async def test_after_a_restart_an_order_is_judged_anew(line, federation, folder, agent_entry, monkeypatch):
+    coordinator, gateway = line
+    minted = coordinator.add(federation.mint(agent_entry))
+    with monkeypatch.context() as patch:
+        patch.setattr(desk_module.WorkDesk, "work", lambda *_: None)  # it ends before the order is worked on
+        async with serving(folder, gateway):
+            gateway.deliver(agent_entry.key, minted.digest, minted.envelope)
+            await coordinator.until(lambda: ("accepted", minted.digest) in coordinator.told)
+    (folder / "policy.toml").write_text(federation.policy_text("other"))
+    async with serving(folder, gateway):
+        await coordinator.until(lambda: coordinator.answers)
+    answer = coordinator.opened(agent_entry).answer
+    assert (answer.outcome, answer.code, answer.releases) == ("refused", "admission_refused", ())
+
+
 async def test_tampered_and_foreign_orders_are_declined_and_start_nothing(
     line, federation, folder, agent_entry, tmp_path
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sojourn.client.api import Event, Operator, OperatorError
+from sojourn.client.reaching import why_unreachable
 from sojourn.crypto import Identity, create_trust, load_trusted_set, server_context
 
 EVENTS = [("opened", {"round": 0}), ("answered", {"count": 1, "of": 5}), ("done", {"model": "ab"})]
@@ -102,7 +104,7 @@ def test_a_certificate_of_another_authority_is_refused(place: tuple[str, Path], 
     pem = tmp_path / "other.pem"
     authority = load_trusted_set(other.root).roster.authority
     pem.write_bytes(x509.load_der_x509_certificate(authority).public_bytes(Encoding.PEM))
-    with Operator(url, "letmein", pem) as api, pytest.raises(OperatorError, match="cannot reach") as caught:
+    with Operator(url, "letmein", pem) as api, pytest.raises(OperatorError, match=r"not signed by .* --ca") as caught:
         api.health()
     assert caught.value.status == 0
 
@@ -110,6 +112,42 @@ def test_a_certificate_of_another_authority_is_refused(place: tuple[str, Path], 
 def test_nobody_there_says_what_to_check(place: tuple[str, Path]) -> None:
     with (
         Operator("https://127.0.0.1:1", "letmein", place[1]) as api,
-        pytest.raises(OperatorError, match="check that it runs"),
+        pytest.raises(OperatorError, match="nothing listens there: check that it runs"),
     ):
         list(api.follow("j", patience_s=0.1))
+
+
+class Plain(socketserver.BaseRequestHandler):
+    """No TLS."""
+
+    def handle(self) -> None:
+        self.request.recv(100)
+        self.request.sendall(b"HTTP/1.0 400 Bad\r\n\r\n")
+
+
+def test_a_port_without_tls(place: tuple[str, Path]) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), Plain) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with (
+            Operator(f"https://127.0.0.1:{server.server_address[1]}", "letmein", place[1]) as api,
+            pytest.raises(OperatorError, match=r"speaks no TLS; operators have a port of their own"),
+        ):
+            api.jobs()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: IP address mismatch, certificate is not valid "
+         "for '10.0.0.7'. (_ssl.c:1006)"), "trust init --host NAME"),
+        ("Server disconnected without sending a response.", "as a listener for agents does"),
+        ("[Errno 104] Connection reset by peer", "as a listener for agents does"),
+        ("[Errno -2] Name or service not known", "Name or service not known; check"),
+    ],
+)  # fmt: skip
+def test_what_transports_report_is_put_in_words(problem: str, words: str) -> None:
+    said = why_unreachable("https://10.0.0.7:7444", problem)
+    assert said.startswith("cannot reach the coordinator at https://10.0.0.7:7444: ")
+    assert words in said

@@ -139,9 +139,29 @@ def test_program_build_and_show(tmp_path: Path) -> None:
     data = (tmp_path / "clinic.sjp").read_bytes()
     assert (built["digest"], built["bytes"]) == (verify(data).digest.hex(), len(data))
     assert built["entries"] == {"clinic": ["release.count", "stream.open"]}
-    assert as_json("program", "show", source) == {"digest": built["digest"], "entries": built["entries"]}
-    shown = invoke("program", "show", source)
-    assert "entry clinic: release.count, stream.open" in shown.stdout
+    assert as_json("program", "show", source) == {
+        "digest": built["digest"],
+        "entries": built["entries"],
+        "releases": {"clinic": [{"line": 12, "kind": "count", "of": "n", "name": "patients", "high": 1000}]},
+    }
+    lines = invoke("program", "show", source).stdout.splitlines()
+    text = PROGRAM.splitlines()
+    assert [line[6:] for line in lines[: len(text)]] == text
+    assert lines[11].startswith("  12      release.count")
+    assert lines[len(text) :] == [
+        "",
+        f"clinic.py  {built['digest']}",
+        "entry clinic: release.count, stream.open",
+        "  line 12 releases count 'patients', of='n', high=1000",
+    ]
+    code = invoke("program", "show", source, "--code").stdout
+    assert code.startswith("\n".join(lines))
+    assert "EFFECT" in code.removeprefix("\n".join(lines))
+    assert "EFFECT" in as_json("program", "show", source, "--code")["code"]
+    assert invoke("program", "show", tmp_path / "clinic.sjp").stdout.splitlines() == [
+        f"clinic.sjp  {built['digest']}", *lines[-2:],
+    ]  # fmt: skip
+    assert "built program" in invoke("program", "build", tmp_path / "clinic.sjp").stderr
     told = invoke("program", "build", source, "-o", tmp_path / "other.sjp")
     assert told.stdout == f"{tmp_path / 'other.sjp'}  {len(data)} bytes  {built['digest']}\n"
 
@@ -158,3 +178,44 @@ def test_program_outside_the_language(tmp_path: Path) -> None:
     assert invoke("program", "show", tmp_path / "none.py").exit_code == 2
     source.write_text(PROGRAM)
     assert invoke("program", "build", source, "-o", tmp_path / "no" / "where").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("program.py", PROGRAM.encode(), "is Python source, and no submission"),
+        ("policy.toml", b"version = 1\n", "is no file of Sojourn's"),
+        ("empty", b"", "is no file of Sojourn's"),
+        ("program.sjp", b"SJ\x01\x01\x00\x01rest", "is a compiled program, and no submission"),
+        ("identity.key", b"SJ\x04\x05\x00\x01rest", "is of kind 0x0405"),
+    ],
+)
+def test_submitting_another_kind_of_file_says_how_to_make_one(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = invoke("submit", tmp_path / name)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "build_submission" in done.stderr
+
+
+NEEDED = ("SOJOURN_COORDINATOR", "SOJOURN_TOKEN_FILE", "SOJOURN_CA")
+
+
+@pytest.mark.parametrize("given", [(), NEEDED[:1], NEEDED[1:2], NEEDED[:2], NEEDED[1:]])
+def test_everything_that_is_missing_is_named_at_once(given: tuple[str, ...]) -> None:
+    env = dict.fromkeys(given, "https://127.0.0.1:1") | {name: None for name in NEEDED if name not in given}
+    for command in (["jobs"], ["job", "ab"], ["cancel", "ab"], ["follow", "ab"], ["provenance", "export", "ab"]):
+        done = CliRunner().invoke(app, command, env=env)
+        assert (done.exit_code, done.stdout) == (2, ""), command
+        assert [name for name in NEEDED if f"export {name}=" in done.stderr] == [n for n in NEEDED if n not in given]
+
+
+def test_what_is_no_token_and_no_address(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    for content in (b"", b"\xff\xfe", b"two words", "schl\u00fcssel".encode()):
+        (tmp_path / "token").write_bytes(content)
+        env = dict(zip(NEEDED, ("https://127.0.0.1:1", str(tmp_path / "token"), str(tmp_path / "ca.pem")), strict=True))
+        done = CliRunner().invoke(app, ["jobs"], env=env)
+        assert (done.exit_code, "token show --state" in done.stderr) == (2, True)

@@ -318,11 +318,56 @@ def test_arguments(build, train):
     refused("Job.name: Expected `str`", build, name=3)
 
 
+LIMITS = "fuel=1000, memory=100000"  # of SURVEY's region
+ARGUMENT = "fuel=order.args['f'], memory=5000"
+WHOLE = "which is charged to the run's own, and the job gives a run fuel=100000 in all"
+
+
+@pytest.mark.parametrize(
+    ("written", "args", "words"),
+    [
+        ("fuel=99999, memory=5000", {}, None),
+        (
+            "fuel=100000, memory=5000",
+            {},
+            rf"<program>:9: private\(look, ...\) has fuel=100000, {WHOLE}; write a smaller",
+        ),
+        ("fuel=9, memory=50000000", {}, "has memory=50000000, .* a run memory=5000000 in all; .*pass a larger memory="),
+        ("fuel=9, memory=0", {}, "has memory=0; write an int of 1 or more"),
+        (ARGUMENT, {"f": 99999}, None),
+        (
+            ARGUMENT,
+            {"f": 200000},
+            rf"takes fuel= from args\['f'\], and that has fuel=200000, {WHOLE}; lower args\['f'\]",
+        ),
+        (ARGUMENT, {}, r"takes fuel= from args\['f'\], which the job lacks; pass args={'f': ...}"),
+        (ARGUMENT, {"f": 1e3}, r"that has fuel=1000.0; write an int of 1 or more"),
+        (ARGUMENT, {"f": True}, r"that has fuel=True; write an int of 1 or more"),
+        ("fuel=order.args['f'] // 2, memory=5000", {"f": 200000}, None),
+    ],
+)
+def test_what_regions_take_is_less_than_what_the_run_has(build, written, args, words):
+    def make():
+        return build(program=SURVEY.replace(LIMITS, written), args=args, fuel=100_000, memory=5_000_000)
+
+    if words is None:
+        assert make().job.fuel == 100_000
+    else:
+        refused(words, make)
+
+
 def test_policies(build):
-    with pytest.raises(ConfigError, match="no aggregation policy 'krum'; write one of fedavg"):
+    with pytest.raises(ConfigError, match="no aggregation policy 'krum'; installed: fedavg; write one of these"):
         build(policy="krum")
     with pytest.raises(ConfigError, match="has no option 'f'"):
         build(policy={"name": "fedavg", "f": 1})
+
+
+def test_a_job_without_graphs_keeps_its_plan_under_another_name(build):
+    """An owner pins the plan's hash; a job that is only renamed still has it."""
+    named, renamed = build(name="blood pressure"), build(name="blood pressure, second try")
+    assert named.plan_digest == renamed.plan_digest
+    assert named.id != renamed.id
 
 
 def test_sources(build, tmp_path):

@@ -14,6 +14,7 @@ import sojourn_agent.cli
 import sojourn_coordinator.cli
 import typer
 from rich.table import Table
+from sojourn import __version__
 from sojourn.console import command_group, example, fail, print_json, read_bytes, say, show, tell, write_bytes
 from sojourn.errors import PeerError, PolicyInvalid, SojournError, UsageError
 from typer.main import get_command
@@ -49,9 +50,27 @@ def commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 ALL = dict(pair for name, app in APPS.items() for pair in commands(name, get_command(app)))
 
 
+def groups(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Every program and group, by how it is typed."""
+    if hasattr(command, "commands"):
+        yield name, command
+        for child, found in command.commands.items():
+            yield from groups(f"{name} {child}", found)
+
+
+GROUPS = dict(pair for name, app in APPS.items() for pair in groups(name, get_command(app)))
+
+
 def test_no_command_is_overlooked() -> None:
     assert ALL.keys() >= {"sojourn submit", "sojourn trust init", "sojourn-agent data show", "sojourn-coordinator run"}
     assert len(ALL) >= 26
+    assert GROUPS.keys() >= {
+        "sojourn",
+        "sojourn trust",
+        "sojourn-agent",
+        "sojourn-agent data",
+        "sojourn-coordinator token",
+    }
 
 
 @pytest.mark.parametrize("typed", ALL)
@@ -75,10 +94,46 @@ def test_help_is_shown_and_wrong_usage_ends_with_2(typed: str) -> None:
     assert CliRunner().invoke(APPS[app], [*words, "--no-such-option"]).exit_code == 2
 
 
+@pytest.mark.parametrize("typed", GROUPS)
+def test_every_group_has_examples_that_can_be_typed_and_exit_codes(typed: str) -> None:
+    found = GROUPS[typed]
+    *examples, codes = found.epilog.split("\n\n")
+    assert codes.startswith("Exit codes: 0 done, 1 an error, 2 wrong usage")
+    assert examples
+    for line in examples:
+        command = line.removeprefix("Example: ")
+        assert any(command.startswith(f"{known} ") for known in ALL), command
+        assert command.startswith(f"{typed} ")
+    assert found.help
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_short_help_and_version(app: str) -> None:
+    for words in ([], next(typed.split()[1:] for typed in ALL if typed.startswith(f"{app} "))):
+        short, long = (CliRunner().invoke(APPS[app], [*words, flag]) for flag in ("-h", "--help"))
+        assert (short.exit_code, short.output) == (0, long.output)
+        assert "Usage" in short.output
+    assert CliRunner().invoke(APPS[app], ["--version"]).output == f"{app} {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "light"),
+    [
+        ("sojourn_agent.__main__", ("typer", *HEAVY)),
+        ("sojourn.agent.status", ("numpy", "cryptography", "asyncio", "websockets", "pydantic", "sojourn.vm")),
+        ("sojourn.agent.data", ("cryptography", "asyncio", "websockets", "pydantic", "sojourn.vm", "sojourn.privacy")),
+    ],
+)
+def test_what_an_agents_quick_commands_need_loads_nothing_else(module: str, light: tuple[str, ...]) -> None:
+    script = f"import sys, {module}; print([m for m in {light!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("app", APPS)
 def test_help_loads_nothing_heavy(app: str) -> None:
     """Start-up is what a person waits for: modules of commands import what they need when they need it."""
-    module = APPS[app].registered_callback.callback.__module__ if app == "sojourn" else f"{app.replace('-', '_')}.cli"
+    module = "sojourn.client.cli" if app == "sojourn" else f"{app.replace('-', '_')}.cli"
     script = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -86,7 +141,7 @@ def test_help_loads_nothing_heavy(app: str) -> None:
 
 def test_tracing_loads_neither_a_machine_nor_a_runtime_nor_a_client() -> None:
     script = (
-        "import sys, sojourn.client.provenance, sojourn.client.policies, sojourn_policies.fedavg; "
+        "import sys, sojourn.client.provenance, sojourn.aggregation, sojourn_policies.fedavg; "
         "print([m for m in ('httpx', 'onnxruntime', 'onnx', 'websockets', 'sojourn.vm', 'rich') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -95,10 +150,6 @@ def test_tracing_loads_neither_a_machine_nor_a_runtime_nor_a_client() -> None:
 
 def ended(problem: BaseException | None) -> Any:
     app = command_group("trial", "For this test.")
-
-    @app.callback()
-    def main() -> None:
-        """More than one command."""
 
     @app.command(epilog=example("trial go", "it failed"))
     def go() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sojourn.client.api import Operator, OperatorError
 from sojourn.client.provenance import trace
 from sojourn.crypto import client_context, read_root_public
 from sojourn.datoms import split_datoms, unpack
@@ -128,6 +131,23 @@ async def test_nothing_without_the_token(world, token: str) -> None:
             assert world.token not in answer.text
 
 
+async def test_an_operator_at_the_port_of_agents_is_told_so(world, tmp_path: Path) -> None:
+    async with serve(world.state, ANY, ANY) as running:
+        ca = tmp_path / "ca.pem"
+        authority = x509.load_der_x509_certificate(running.coordinator.house.trusted.roster.authority)
+        ca.write_bytes(authority.public_bytes(Encoding.PEM))
+
+        def ask(port: int, token: str) -> object:
+            with Operator(f"https://127.0.0.1:{port}", token, ca) as api:
+                return api.jobs()
+
+        assert await asyncio.to_thread(ask, running.operators, world.token) == []
+        with pytest.raises(OperatorError, match="a listener for agents does; operators have a port of their own"):
+            await asyncio.to_thread(ask, running.agents, world.token)
+        with pytest.raises(OperatorError, match="token show --state FOLDER"):
+            await asyncio.to_thread(ask, running.operators, "guess")
+
+
 async def test_bad_requests_get_an_error_that_says_what_to_do(world) -> None:
     async with listening(world) as (_, http):
         cases = [
@@ -149,6 +169,30 @@ async def test_bad_requests_get_an_error_that_says_what_to_do(world) -> None:
             answer = await request
             assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
             assert answer.json()["error"]["message"]
+
+
+async def test_a_job_is_cancelled_once_and_by_somebody(world) -> None:
+    async with listening(world) as (_, http):
+        job = (await http.post("/v1/jobs", content=world.submission())).json()["job"]
+        unnamed = await http.post(f"/v1/jobs/{job}/cancel")
+        assert (unnamed.status_code, unnamed.json()["error"]["code"]) == (400, "usage")
+        first = await http.post(f"/v1/jobs/{job}/cancel", params={"by": "alice"})
+        again = await http.post(f"/v1/jobs/{job}/cancel", params={"by": "bob"})
+        assert (first.status_code, again.status_code) == (200, 200)
+        assert first.json() == {"job": job, "state": "cancelled", "new": True, "ended_ms": again.json()["ended_ms"]}
+        assert again.json()["new"] is False
+        assert [row["state"] for row in (await http.get("/v1/jobs")).json()] == ["cancelled"]
+        assert (await finished(http, job))[-1][1:] == ("cancelled", {"by": "alice"})
+        none = await http.post(f"/v1/jobs/{'0' * 64}/cancel", params={"by": "alice"})
+        assert (none.status_code, none.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_job_that_is_done_is_not_cancelled(world, links_class) -> None:
+    async with listening(world) as (coordinator, http), agents_at_work(world, coordinator, links_class()):
+        job = (await http.post("/v1/jobs", content=world.submission(rounds=1))).json()["job"]
+        await finished(http, job)
+        late = await http.post(f"/v1/jobs/{job}/cancel", params={"by": "alice"})
+        assert (late.status_code, late.json()["error"]["code"]) == (409, "ended")
 
 
 async def test_a_bad_last_event_id(world) -> None:

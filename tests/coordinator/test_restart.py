@@ -106,8 +106,8 @@ async def test_a_round_waits_for_its_agents_and_says_so(world, wait_for_end) -> 
         async with world.working(coordinator, links):
             events = await wait_for_end(coordinator, job)
     waiting = [json.loads(event.data) for event in events if event.name == "waiting"]
-    assert waiting[0] == {"round": 0, "connected": 0, "needed": 3}
-    assert {"round": 0, "connected": 1, "needed": 3} in waiting
+    assert waiting[0] == {"round": 0, "connected": 0, "needed": 3, "quorum": 2}
+    assert {"round": 0, "connected": 1, "needed": 3, "quorum": 2} in waiting
     assert events[-1].name == "done"
 
 

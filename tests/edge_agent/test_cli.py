@@ -13,12 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from sojourn.crypto import TrustLayout, create_trust
-from sojourn.registrar import RegistrarState, serve
+from sojourn.registrar import RegistrarState, parse_token, serve
+from sojourn.testing.fleet import free_ports
 from sojourn_agent.cli import app
+from sojourn_agent.daemon import _Narrator
 from typer.testing import CliRunner
 
 BIN = Path(sys.executable).parent / "sojourn-agent"
+COORDINATOR = BIN.with_name("sojourn-coordinator")
 POLICY = """\
 version = 1
 owner = "st-anna"
@@ -70,7 +74,7 @@ def registrar(trust):
 
     def token(name="st-anna"):
         with RegistrarState.open(trust.registrar) as state:
-            return state.mint_token(name, url=where["url"], ttl_ms=60_000)
+            return state.mint_token(name, url=where["url"], ttl_ms=60_000, replace=True)
 
     yield token
     stop.set()
@@ -277,3 +281,57 @@ def test_a_listener_that_is_no_coordinator_is_not_believed(state):
         connection.close()
         daemon.until("trying again")
         assert daemon.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.fixture
+def coordinator(trust, tmp_path):
+    """A real coordinator; the ports of its two listeners, agents' first."""
+    where = str(tmp_path / "coordinator")
+    subprocess.run([COORDINATOR, "init", "--state", where, "--trust", trust.root.parent], check=True)
+    ports = free_ports(2)
+    listen = ["--agents", f"127.0.0.1:{ports[0]}", "--operators", f"127.0.0.1:{ports[1]}", "--json"]
+    command = [COORDINATOR, "run", "--state", where, *listen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout.readline()
+        yield ports
+        child.terminate()
+
+
+def test_run_at_a_wrong_port_says_what_to_check_once(state, registrar, coordinator):
+    """The operators' port, the registrar's, and the right one, which needs no advice."""
+    agents, operators = coordinator
+    enrolling = parse_token(registrar("anybody")).url.rpartition(":")[2]
+    for port, words in ((operators, "port for operators"), (enrolling, "is it the registrar's?")):
+        daemon = Daemon(state, port=port)
+        daemon.until(words)
+        time.sleep(1)  # several tries
+        said = daemon.end(signal.SIGTERM)[1]
+        assert said.count(words) == 1
+        assert said.count("trying again") <= 1
+    daemon = Daemon(state, port=agents)
+    daemon.until("connected to")
+    assert "check" not in daemon.end(signal.SIGTERM)[1]
+
+
+def test_what_is_said_of_the_line_is_said_once_and_of_the_policy_each_time(capsys):
+    narrator = _Narrator("wss://hub:7443")
+
+    def meet(event, **fields):
+        with pytest.raises(structlog.DropEvent):
+            narrator(None, "info", {"event": event, **fields})
+
+    for _ in range(2):
+        meet("coordinator.unreachable", problem="refused")
+        meet("coordinator.advice", advice="check the port")
+        meet("policy.invalid", why="line 3")
+    meet("coordinator.greeted")
+    meet("coordinator.unreachable", problem="refused")
+    meet("policy.changed", file="policy.toml")
+    said = capsys.readouterr().err
+    counts = [
+        said.count(words) for words in ("cannot reach", "check the port", "line 3", "connected", "policy.toml has")
+    ]
+    assert counts == [2, 1, 2, 1, 1]
+    for number in range(1000):
+        meet("coordinator.violation", problem=str(number))
+    assert len(narrator._said) <= 65

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -139,9 +140,20 @@ def test_export_and_trace(sojourn: Commands, hospitals: Hospitals, undisturbed: 
     check = ["provenance", "trace", undisturbed.model, "--export", export, "--root", root, "--recompute"]
     found = sojourn.json(*check)
     assert (found["verified"], found["recomputed"], found["model"]) == (True, True, undisturbed.row["model"])
+    assert found["model_sha256"] == sha256(undisturbed.model.read_bytes()).hexdigest() != found["model"]
     tree = sojourn(*check, COLUMNS="200")
     assert tree.exit_code == 0
-    words = ["verified", "recomputed, same bits", "trusted-plan", "program", "plan", *hospitals.names, found["initial"]]
+    words = [
+        f"with root {found['model']}",
+        f"sha256 {found['model_sha256']}",
+        "verified",
+        "recomputed, same bits",
+        "trusted-plan",
+        "program",
+        "plan",
+        *hospitals.names,
+        found["initial"],
+    ]
     assert all(word in tree.stdout for word in words), tree.stdout
 
     other = tmp_path / "first.safetensors"

@@ -116,7 +116,7 @@ def test_another_evaluation(liar: Liar, changes: dict[str, Any]) -> None:
     [
         ({"round": 9}, "another job, run or round"),
         ({"run": bytes(32)}, "another job, run or round"),
-        ({"phase": "survey"}, "'survey', of which the job folds no updates"),
+        ({"phase": "survey"}, "'survey', which the job does not have"),
     ],
 )
 def test_another_closure(liar: Liar, changes: dict[str, Any], why: str) -> None:

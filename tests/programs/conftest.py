@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sojourn.vm import Done, Failed, Machine, Parked, Sliced, VerifiedProgram, compile_source, verify
+from sojourn.vm import Done, Failed, Machine, Parked, Sliced, VerifiedProgram
 from sojourn.vm.values import SetValue
 
 HERE = Path(__file__).parent
 FUEL, MEMORY = 10**7, 10**8
+
+
+def _stopping() -> Any:
+    """The module beside this one."""
+    spec = importlib.util.spec_from_file_location("program_stopping", HERE / "stopping.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its records find their types there
+    spec.loader.exec_module(module)
+    return module
+
+
+STOPPING = _stopping()
+compiled = STOPPING.compiled
 
 
 class Result(NamedTuple):
@@ -48,15 +66,6 @@ def on_cpython(source: str) -> Result:
         return Result("value", shown(scope["main"]()), tuple(lines))
     except BaseException as problem:  # noqa: BLE001 - whatever it is, the machine must say the same
         return Result(type(problem).__name__, str(problem), tuple(lines))
-
-
-def compiled(source: str) -> VerifiedProgram:
-    marked = (
-        source.replace("\ndef main(", "\n@continuation\ndef main(")
-        if not source.startswith("def main(")
-        else ("@continuation\n" + source)
-    )
-    return verify(compile_source(marked, "program.py").encode())
 
 
 def answer(machine: Machine, effect: Any, log: list[str]) -> None:
@@ -134,6 +143,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each program and each expression of the corpus."""
     if "corpus_name" in metafunc.fixturenames:
         metafunc.parametrize("corpus_name", programs())
+    if "stopped_name" in metafunc.fixturenames:
+        metafunc.parametrize("stopped_name", STOPPING.programs())
+    if "forms" in metafunc.fixturenames:
+        metafunc.parametrize("forms", STOPPING.PAIRS, ids=":".join)
     if "expression" in metafunc.fixturenames:
         metafunc.parametrize("expression", Oracle.expressions())
 
@@ -141,6 +154,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def corpus() -> dict[str, str]:
     return programs()
+
+
+@pytest.fixture(scope="session")
+def stopping() -> Any:
+    return STOPPING
+
+
+@pytest.fixture(scope="session")
+def other() -> Iterator[Any]:
+    """A long-lived process with another hash seed."""
+    with STOPPING.Other(STOPPING.SEEDS[0]) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

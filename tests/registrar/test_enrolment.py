@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 
 import msgspec
@@ -19,7 +21,7 @@ from sojourn.crypto import (
     server_context,
     sign_document,
 )
-from sojourn.errors import ConfigError, DecodeError, EnrolmentRefused, PortInUse, TrustError
+from sojourn.errors import ConfigError, DecodeError, EnrolmentRefused, PortInUse, StateInUse, TrustError
 from sojourn.registrar import EnrolmentReply, RegistrarState, enrol, parse_token, serve
 from sojourn.registrar.messages import build_request, format_token, open_request
 from websockets.asyncio.client import connect
@@ -132,9 +134,34 @@ async def test_nobody_listening_says_try_again(state):
 
 
 async def test_a_port_in_use_is_named(state):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"127.0.0.1:{port} is in use"):
+            await serve(state, "127.0.0.1", port)
+    async with await serve(state, "127.0.0.1", port) as server:  # what was refused holds no lock
+        assert server.port == port
+
+
+async def test_one_listener_a_folder(state, layout):
+    with RegistrarState.open(layout.registrar) as other:
+        async with await serve(state, "127.0.0.1", 0):
+            with pytest.raises(StateInUse, match=rf"registrar folder .* is in use by this process \({os.getpid()}\)"):
+                await serve(other, "127.0.0.1", 0)
+            other.mint_token("hospital-1", url="wss://h:1")  # minting goes on beside it
+        async with await serve(other, "127.0.0.1", 0):
+            pass
+
+
+async def test_a_name_is_refused_to_a_second_agent_with_what_to_do(state):
+    """Two tokens were minted before either was used: the second one finds the name taken."""
     async with await serve(state, "127.0.0.1", 0) as server:
-        with pytest.raises(PortInUse, match=f"127.0.0.1:{server.port} is in use"):
-            await serve(state, "127.0.0.1", server.port)
+        first, second = (state.mint_token("hospital-1", url=url(server)) for _ in range(2))
+        await enrol(first, an_agent())
+        with pytest.raises(EnrolmentRefused, match=r"enrolled as 'hospital-1'.*another name.*--replace"):
+            await enrol(second, an_agent())
+        newcomer = an_agent()
+        await enrol(state.mint_token("hospital-1", url=url(server), replace=True), newcomer)
+    assert state.live_agent("hospital-1").key == newcomer.key
 
 
 @pytest.mark.parametrize("message", [b"", b"rubbish", "text", b"SJ\x04\x0a\x00\x01\xc0"])
@@ -186,7 +213,7 @@ class Liar:
         context = server_context(self.state.identity, self.state.authority, require_client=False)
         self.server = await serve_websocket(handle, "127.0.0.1", 0, ssl=context)
         port = next(iter(self.server.sockets)).getsockname()[1]
-        return self.state.mint_token("hospital-1", url=f"wss://127.0.0.1:{port}")
+        return self.state.mint_token("hospital-1", url=f"wss://127.0.0.1:{port}", replace=True)
 
     async def __aexit__(self, *_) -> None:
         self.server.close()

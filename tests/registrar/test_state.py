@@ -82,6 +82,81 @@ def test_a_lost_reply_is_given_again_to_the_same_keys_only(state):
         ask(state, token, other_tls)
 
 
+# One name, one agent
+
+
+def test_a_live_name_gets_no_second_token_unless_it_is_to_be_replaced(state, layout):
+    first = an_agent()
+    ask(state, state.mint_token("hospital-1", url=URL), first)
+    with pytest.raises(ConfigError, match=rf"'hospital-1' already \(key {first.key.hex()[:16]}…\); .*--replace"):
+        state.mint_token("hospital-1", url=URL)
+    state.mint_token("hospital-2", url=URL)
+    state.close()
+    with RegistrarState.open(layout.registrar) as again:  # remembered across a restart, and so is the permission
+        with pytest.raises(ConfigError, match="--replace"):
+            again.mint_token("hospital-1", url=URL)
+        token = again.mint_token("hospital-1", url=URL, replace=True)
+    with RegistrarState.open(layout.registrar) as third:
+        assert [each.replaces for each in third.tokens()] == [None, None, first.key]
+        second = an_agent()
+        ask(third, token, second)
+        assert [(a.key, a.superseded_ms is None) for a in third.agents()] == [(first.key, False), (second.key, True)]
+        assert third.live_agent("hospital-1").key == second.key
+
+
+def test_a_token_replaces_the_agent_it_was_minted_for_and_no_later_one(state):
+    ask(state, state.mint_token("hospital-1", url=URL), an_agent())
+    early, late = (state.mint_token("hospital-1", url=URL, replace=True) for _ in range(2))
+    ask(state, late, second := an_agent())
+    with pytest.raises(EnrolmentRefused, match="enrolled as 'hospital-1'"):
+        ask(state, early, an_agent())
+    assert state.live_agent("hospital-1").key == second.key
+
+
+def test_a_superseded_agent_is_not_given_its_reply_again(state):
+    token, first = state.mint_token("hospital-1", url=URL), an_agent()
+    ask(state, token, first)
+    ask(state, state.mint_token("hospital-1", url=URL, replace=True), an_agent())
+    with pytest.raises(EnrolmentRefused, match="taken the place"):
+        ask(state, token, first)
+
+
+def test_the_same_keys_are_the_same_agent(state):
+    """A reply was lost, and the operator had minted another token already."""
+    first, second = (state.mint_token("hospital-1", url=URL) for _ in range(2))
+    agent = an_agent()
+    ask(state, first, agent)
+    ask(state, second, agent)
+    assert state.live_agent("hospital-1").key == agent.key
+
+
+def test_a_revoked_or_expired_agent_leaves_its_name(state, layout):
+    agent = an_agent()
+    ask(state, state.mint_token("hospital-1", url=URL), agent)
+    (layout.registrar / "roster.signed").write_bytes(revise_roster(layout.root, revoke=[agent.key]))
+    ask(state, state.mint_token("hospital-1", url=URL), an_agent())
+    with pytest.raises(ConfigError, match="--replace"):
+        state.mint_token("hospital-1", url=URL)
+    roster = revise_roster(layout.root, lifetime_ms=3 * YEAR_MS)
+    (layout.registrar / "roster.signed").write_bytes(roster)
+    state.mint_token("hospital-1", url=URL, at_ms=now_ms() + YEAR_MS + DAY)
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(state, layout):
+    agent = an_agent()
+    ask(state, state.mint_token("hospital-1", url=URL), agent)
+    state.close()
+    with sqlite3.connect(layout.registrar / "registrar.db") as database:
+        for column in ("replaces", "superseded_ms"):
+            database.execute(f"ALTER TABLE tokens DROP COLUMN {column}")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    with RegistrarState.open(layout.registrar) as again:
+        assert again.live_agent("hospital-1").key == agent.key
+        with pytest.raises(ConfigError, match="--replace"):
+            again.mint_token("hospital-1", url=URL)
+
+
 def test_an_expired_token_is_refused_and_time_never_goes_back(state):
     token = state.mint_token("hospital-1", url=URL, ttl_ms=1000)
     expires = parse_token(token).expires_ms
@@ -231,9 +306,9 @@ def test_a_newer_or_foreign_database_is_refused(state, layout):
     state.close()
     path = layout.registrar / "registrar.db"
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
-    with pytest.raises(StateVersion, match="version 2"):
+    with pytest.raises(StateVersion, match="version 3"):
         RegistrarState.open(layout.registrar)
     for file in layout.registrar.glob("registrar.db*"):
         file.unlink()
@@ -243,7 +318,7 @@ def test_a_newer_or_foreign_database_is_refused(state, layout):
 
 
 def test_a_locked_database_says_so(state, layout, monkeypatch):
-    monkeypatch.setattr("sojourn.registrar.state.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("sojourn.registrar.database.BUSY_TIMEOUT_S", 0.05)
     with RegistrarState.open(layout.registrar) as other:
         state._database.execute("BEGIN IMMEDIATE")
         began = time.monotonic()

@@ -82,7 +82,7 @@ def test_a_report_is_a_table_and_so_is_a_model():
         "agents": [{"agent": "clinic-[1]", "key": "00", "released": {"n": 3.0, "bp": None}}],
     }  # fmt: skip
     model = {"round": 1, "participants": 2, "bytes": 2048, "seconds": 0.5, "loss": 0.25, "auc": None}
-    assert [table.row_count for table in job_tables([])] == [1 - 1]
+    assert list(job_tables([])) == []  # nothing to show is not an empty table
     assert [[column.header for column in table.columns] for table in job_tables([report])] == [["agent", "n", "bp"]]
     tables = list(job_tables([report, model]))
     assert [table.row_count for table in tables] == [1, 2]

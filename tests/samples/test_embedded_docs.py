@@ -9,16 +9,19 @@ import os
 import re
 import shlex
 import subprocess
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 import typer
 from sojourn import program as names
+from sojourn.agent import Field
 from sojourn.client.cli import app as sojourn
 from sojourn.client.submission import build_submission, count, mean, phase
 from sojourn.codec import encode
 from sojourn.contracts import Phase
 from sojourn.crypto import Identity
+from sojourn.datoms import DType
 from sojourn.errors import ProgramRefused, UsageError
 from sojourn.labels import Label
 from sojourn.submissions import AGENT_EFFECTS, ROUNDS_EFFECTS
@@ -52,8 +55,8 @@ REFUSED = (
 )
 
 
-def between(mark: str) -> str:
-    found = re.search(rf"<!-- {mark} -->\n(.*?)<!-- end of {mark} -->", PROGRAMS.read_text("utf-8"), re.DOTALL)
+def between(mark: str, page: Path = PROGRAMS) -> str:
+    found = re.search(rf"<!-- {mark} -->\n(.*?)<!-- end of {mark} -->", page.read_text("utf-8"), re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -102,6 +105,21 @@ def refusals() -> str:
 def test_what_stands_between_the_marks_is_what_the_code_says(mark, made):
     wanted = made()
     assert between(mark) == wanted, f"put this between the marks of {mark!r} in programs.md:\n{wanted}"
+
+
+def types() -> str:
+    cells = [f"`{each.name_of}` | `{each.numpy.name}`" for each in DType]
+    half = -(-len(cells) // 2)
+    lines = ["| type | numpy | type | numpy |", "|---|---|---|---|"]
+    lines += [f"| {left} | {right} |" for left, right in zip_longest(cells[:half], cells[half:], fillvalue=" | ")]
+    return "\n".join(lines) + "\n"
+
+
+def test_every_type_of_a_field_is_listed():
+    wanted = types()
+    assert between("types", STARTED) == wanted, f"put this between the marks of 'types':\n{wanted}"
+    for each in DType:
+        assert Field(each.name_of).type is each
 
 
 def test_each_row_about_a_box_is_what_the_machine_says():
@@ -224,4 +242,5 @@ def test_getting_started_works_when_it_is_pasted(tmp_path):
     (tmp_path / "repository").mkdir()
     shown = pasted(STARTED, tmp_path / "repository")
     assert re.search(r"all +│ +14\.9\d* +│ +1000 +│", shown)
+    assert len(re.findall(r"how warm is it +│ +done", shown)) == 2
     assert "May leave: the count 'readings' from 0 to 10000.0" in shown

@@ -136,3 +136,21 @@ def test_write_atomic_replaces_whole_files(tmp_path, monkeypatch):
         write_atomic(path, b"three")
     assert path.read_bytes() == b"two"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_undo_removes_what_open_made_and_nothing_else(tmp_path, there):
+    path = tmp_path / "state"
+    if there:
+        path.mkdir()
+    StateFolder.open(path, "agent").undo()
+    assert path.exists() == there
+    StateFolder.open(path, "agent").close()
+    StateFolder.open(path, "agent").undo()  # it was a state folder before
+    assert (path / "version").is_file()
+    (tmp_path / "other").mkdir()
+    folder = StateFolder.open(tmp_path / "other", "agent")
+    (tmp_path / "other" / "mine").write_text("kept")
+    folder.undo()
+    assert [each.name for each in (tmp_path / "other").iterdir()] == ["mine"]
+    StateFolder.open(path, "agent").close()  # what was undone is unlocked

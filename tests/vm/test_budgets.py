@@ -38,7 +38,7 @@ ENDS = {
     "join": ('return ("x" * 10**6).join(["y"] * 10**5)', "memory"),
     "replace": ('return ("x" * 10**5).replace("x", "y" * 10**5)', "memory"),
     "split": ('return ("x" * 3 * 10**6).split("x")', "memory"),
-    "text_of_nested": ("x = []\nfor _ in range(60):\n    x = [x, x]\nreturn str(x)", "fuel"),
+    "text_of_nested": ("x = []\nfor _ in range(60):\n    x = [x, x]\nreturn str(x)", "memory"),
     "compare_nested": ("x, y = [], []\nfor _ in range(60):\n    x, y = [x, x], [y, y]\nreturn x == y", "fuel"),
     "deep_recursion": (None, "RecursionError"),
     "deep_text": ("x = []\nfor _ in range(10000):\n    x = [x]\nreturn str(x)", "RecursionError"),

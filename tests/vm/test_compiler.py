@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from sojourn.errors import ProgramRefused
 from sojourn.vm import Done, compile_source, disassemble, verify
-from sojourn.vm.compiler.refusals import NAMES, SYNTAX
+from sojourn.vm.compiler.refusals import FOREIGN_EXCEPTIONS, METHOD_HINTS, NAMES, SYNTAX
+from sojourn.vm.compiler.refusals import MODULES as REFUSED_MODULES
+from sojourn.vm.op import EXCEPTIONS, METHODS
 
 MAIN = "@continuation\ndef main(a, b):\n    "
 
@@ -29,13 +31,44 @@ BODIES = [
     ("x = isinstance(a)", 9, "isinstance() takes 2 arguments", "isinstance(value, int)"),
     ("try:\n        pass\n    except OSError:\n        pass", None, "a class is written by its name", "write one of"),
     ("raise", 5, "outside of an except block", "write raise ValueError(text)"),
-    ("raise SystemExit(1)", 11, "no function has the name SystemExit", "define it"),
+    ("raise SystemExit(1)", 11, "SystemExit is not an exception of this language", "RuntimeError(text)"),
+    ("raise ValueEror(1)", 11, "no function has the name ValueEror", "write ValueError(...)"),
     ("raise QuorumMissed('x')", 11, "only made by a host", "write raise RuntimeError"),
     ("x = a.__class__()", 9, "there is no method __class__", "write one of add"),
-    ("x = a.format(1)", 9, "there is no method format", "write one of add"),
+    ("x = a.format(1)", 9, "there is no method format", "write an f-string"),
+    ("x = a.quux(1)", 9, "there is no method quux", "write one of add"),
+    ("x = a.appendd(1)", 9, "there is no method appendd", "write append(...)"),
+    ("x = a.backward()", 9, "there is no method backward", "write gpu.run(name, ...) with a graph"),
+    (
+        "x = foo.bar(1)",
+        9,
+        "nothing here has the name foo",
+        "the namespaces of effects are stream, gpu, tensor, release",
+    ),
+    (
+        "x = logs.note('a')",
+        9,
+        "logs is no namespace of effects and no variable here (there are stream",
+        "log.note(...)",
+    ),
+    ("x = relase.count(a)", 9, "relase is no namespace of effects", "write release.count(...)"),
+    ("x = data.batch(a)", 9, "data is no namespace of effects", "write stream.batch(...)"),
+    ("x = steam.read(a)", 9, "steam is no namespace", "stream.open(...) or stream.first(...) or stream.batch(...)"),
+    ("x = np.zeros(3)", 9, "np is no namespace of this language", "write gpu.run(name, ...) with a graph"),
+    ("x = np.pi", 9, "np is no namespace of this language", "write gpu.run(name, ...) with a graph"),
+    ("x = foo.bar", 9, "nothing here has the name foo", "the namespaces of effects are"),
+    ("x = random.random()", 9, "random is no namespace", "a program has no randomness"),
+    ("x = stream.read(a)", 9, "there is no effect stream.read", "write one of stream.open, stream.first, stream.batch"),
+    ("x = gpu.rum('g')", 9, "there is no effect gpu.rum", "write gpu.run"),
+    ("x = log.info('g')", 9, "there is no effect log.info", "write log.note"),
+    ("x = lenn(a)", 9, "no function has the name lenn", "write len(...)"),
+    ("pritn(a)", 5, "no function has the name pritn", "write log.note(text)"),
+    ("x = mian(a, b)", 9, "no function has the name mian", "write main(...)"),
+    ("alpha = 3\n    x = alhpa", None, "nothing here has the name alhpa", "write alpha, or an assignment first"),
+    (f"x = {'f' * 41}(1)", 9, "no function has the name", "this file's (main)"),
     ("x = a.union(*b)", 17, "* is not taken by this call", "one by one"),
     ("x = gpu.run('g', **a)", 24, "** is not taken by this call", "one by one"),
-    ("x = gpu.walk('g')", 9, "there is no effect gpu.walk", "gpu.run"),
+    ("x = gpu.walk('g')", 9, "there is no effect gpu.walk", "write gpu.run"),
     ("x = task.spawn(1, 2, 3)", 9, "there is no effect task.spawn", "task.join"),
     ("global x", 5, "global is not", "nonlocal"),
     ("x = here(1)", 9, "here() takes no arguments", "write here()"),
@@ -51,7 +84,7 @@ BODIES = [
     ("def f(x, /):\n        pass", 11, "/ in a parameter list", "by its name"),
     ("try:\n        pass\n    except* ValueError:\n        pass", 5, "except* is not", "write except"),
     ("x = f'{a:n}{b}'", None, "format 'n' is not", "width"),
-    ("with a:\n        pass", 5, "with is not in this language", "write plain calls"),
+    ("with a:\n        pass", 5, "with is not in this language", "nothing has to be closed"),
     ("class A:\n        pass", 5, "classes are not", "write functions"),
     ("import os", 5, "imports are not", "from sojourn.program import"),
     ("from os import path", 5, "imports are not", "from sojourn.program import"),
@@ -101,19 +134,30 @@ def test_refused_in_a_function(body: str, column: int | None, why: str, instead:
     assert why in problem.why
     assert instead in problem.instead
     where = problem.line - 3
-    assert where == (body.count("\n") if "hides" in why else 2 if "OSError" in body else 0)
+    assert where == (body.count("\n") if "hides" in why or "alhpa" in why else 2 if "OSError" in body else 0)
     assert column is None or problem.column == column
     assert str(problem) == f"program.py:{problem.line}:{problem.column}: {problem.why}; {problem.instead}"
     assert problem.instead.startswith("write ")
 
 
 MODULES = [
-    ("import os\n" + MAIN + "pass\n", 1, "importing os", "write only: from sojourn.program"),
+    ("import mine\n" + MAIN + "pass\n", 1, "importing mine", "write only: from sojourn.program"),
+    ("import os\n" + MAIN + "pass\n", 1, "importing os", "write effects: stream.open(...) for rows"),
+    ("import numpy as np\n" + MAIN + "pass\n", 1, "importing numpy", "with a graph of the job's plan"),
+    (
+        "import torch.nn as nn\n" + MAIN + "pass\n",
+        1,
+        "importing torch.nn",
+        "(imports are only: from sojourn.program import",
+    ),
+    ("from sojourn.program import relase\n" + MAIN + "pass\n", 1, "has no relase", "write release"),
+    (MAIN + "pass\nif __name__ == '__main__':\n    main()\n", 4, "outside of functions", "an order starts an entry"),
+    (MAIN + "pass\nif 1:\n    main()\n", 4, "outside of functions", "inside of a function"),
     ("from sojourn import vm\n" + MAIN + "pass\n", 1, "importing sojourn", "write only: from sojourn.program"),
     ("from .program import gpu\n" + MAIN + "pass\n", 1, "importing program", "write only"),
     ("from sojourn.program import gpu as g\n" + MAIN + "pass\n", 1, "import ... as", "write import gpu"),
     ("from sojourn.program import os\n" + MAIN + "pass\n", 1, "has no os", "write some of Cancelled"),
-    ("from sojourn.program import *\n" + MAIN + "pass\n", 1, "has no *", "write some of"),
+    ("from sojourn.program import *\n" + MAIN + "pass\n", 1, "import * is not", "write the names that you use"),
     ("from __future__ import annotations\n" + MAIN + "pass\n", 1, "importing __future__", "write only"),
     ("x = [1]\n" + MAIN + "pass\n", 1, "x is not a literal", "inside of a function"),
     ("x = y = 1\n" + MAIN + "pass\n", 1, "outside of functions", "inside of a function"),
@@ -132,7 +176,8 @@ MODULES = [
     ("@continuation\ndef f(*, a):\n    pass\n", 2, "the parameter a", "without *"),
     (MAIN + "break\n", 3, "not Python: 'break' outside loop", "valid Python"),
     (MAIN + "nonlocal x\n", 3, "not Python: no binding for nonlocal 'x'", "valid Python"),
-    (MAIN + "return await a\n", 3, "not Python: 'await' outside async", "valid Python"),
+    (MAIN + "return await a\n", 3, "await is not in this language", "write plain calls: effects wait by themselves"),
+    (MAIN + "async with a:\n        pass\n", 3, "async with is not", "write plain calls"),
     ("def f():\n    pass\n", 1, "no entry", "@continuation above a function"),
     ("", 1, "no entry", "@continuation above a function"),
     ("def f(:\n", 1, "not Python", "valid Python"),
@@ -156,7 +201,10 @@ def test_refused_in_a_module(source: str, line: int, why: str, instead: str) -> 
 
 def test_every_refusal_says_what_to_write() -> None:
     assert all(instead.startswith("write ") for _, instead in SYNTAX.values())
-    assert all(instead.startswith("write ") for instead in NAMES.values())
+    for table in (NAMES, METHOD_HINTS, REFUSED_MODULES):
+        assert all(instead.startswith("write ") for instead in table.values())
+    assert not set(METHOD_HINTS) & set(METHODS)
+    assert not FOREIGN_EXCEPTIONS & set(EXCEPTIONS)
     assert {ast.TryStar, ast.Global, ast.Yield, ast.With, ast.ClassDef} <= SYNTAX.keys()
 
 

@@ -184,6 +184,26 @@ def main(t):
     assert machine.pending is not None
 
 
+def test_handle_beyond_the_label_is_not_boxed(kit: Any, host: Any) -> None:
+    source = """
+def pick(t):
+    return t
+
+@continuation
+def main():
+    rows = stream.open("patients", fields=["x"])
+    return gpu.run("g", x=private(pick, rows, fuel=100, memory=10000))
+"""
+    machine = kit.start(source)
+    machine.run(1000)
+    host.answer(machine, machine.pending)
+    assert isinstance(machine.run(1000), Parked)
+    with pytest.raises(MachineError, match="does not flow to its box's label"):
+        machine.resume({"out": Handle("tensor", b"x", Label.of("clinic/other"))})
+    machine.resume({"out": Handle("tensor", b"x", kit.PATIENTS)})
+    assert isinstance(machine.run(1000), Done)
+
+
 def test_effects_on_boxes_give_boxes(kit: Any, hosts: Any) -> None:
     source = """
 def pick(t):

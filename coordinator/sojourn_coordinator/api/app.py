@@ -21,6 +21,7 @@ from sojourn.errors import DecodeError, PeerError, Refusal, SojournError, StoreE
 from sojourn.limits import MAX_BUNDLE_BYTES
 from starlette.exceptions import HTTPException
 
+from sojourn_coordinator.cancelling import CANCELLED, JobEnded
 from sojourn_coordinator.export import export_job
 from sojourn_coordinator.jobs import keep_object
 from sojourn_coordinator.queries import (
@@ -33,6 +34,7 @@ from sojourn_coordinator.queries import (
     parse_id,
 )
 from sojourn_coordinator.service import Coordinator
+from sojourn_coordinator.standing import standing_view
 
 __all__ = ["create_app"]
 
@@ -63,7 +65,11 @@ def create_app(coordinator: Coordinator, token: str) -> FastAPI:
     def authorised(request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1", "replace")
         if not hmac.compare_digest(given, expected):
-            raise _Unauthorised("give the operator's token: `sojourn-coordinator token show` prints it")
+            raise _Unauthorised(
+                "this is not the token of this coordinator: `sojourn-coordinator token show --state FOLDER` "
+                "prints it where the coordinator runs; pass a file with it, such as operator.token in that folder, as "
+                "--token-file (SOJOURN_TOKEN_FILE)"
+            )
 
     guard = [Depends(authorised)]
     _add_queries(app, coordinator, guard)
@@ -98,13 +104,21 @@ def _add_queries(app: FastAPI, coordinator: Coordinator, guard: list[Any]) -> No
 
     @app.get("/v1/jobs/{job}", dependencies=guard)
     async def job(job: str) -> dict[str, Any]:
-        """State and round table of one job."""
-        return await job_view(house.database, parse_id(job))
+        """State and table of one job, what it waits for, and its latest phase by agent."""
+        identity = await known_job(house.database, parse_id(job))
+        return {**await job_view(house.database, identity), **await standing_view(house, identity)}
 
     @app.post("/v1/jobs", dependencies=guard)
     async def submit(request: Request) -> dict[str, str]:
         """Submit a signed bundle; the same job again gives the same id."""
         return {"job": (await coordinator.submit(await _body(request))).hex()}
+
+    @app.post("/v1/jobs/{job}/cancel", dependencies=guard)
+    async def cancel(job: str, by: Annotated[str, Query()]) -> dict[str, Any]:
+        """End a job; one that was cancelled before stays as it is."""
+        identity = await known_job(house.database, parse_id(job))
+        found = await coordinator.cancel(identity, by)
+        return {"job": job, "state": CANCELLED, "new": found.new, "ended_ms": found.ended_ms}
 
     @app.put("/v1/objects", dependencies=guard)
     async def put_object(request: Request) -> dict[str, str]:
@@ -161,6 +175,8 @@ def _status(problem: SojournError) -> int:
             return 401
         case UnknownObject():
             return 404
+        case JobEnded():
+            return 409
         case _TooLarge() | DecodeError(reason="oversize"):
             return 413
         case PeerError() | Refusal():

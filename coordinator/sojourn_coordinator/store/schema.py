@@ -70,7 +70,7 @@ jobs: Final = Table(
     Column("name", String, nullable=False),
     Column("nonce", LargeBinary, nullable=False),
     Column("run", LargeBinary, nullable=False),
-    Column("state", String, nullable=False),  # running, done, failed
+    Column("state", String, nullable=False),  # running, done, failed, cancelled
     Column("snapshot", LargeBinary),  # of the rounds continuation; NULL before its first park
     Column("error_code", String, nullable=False),
     Column("error_line", Integer, nullable=False),
@@ -119,7 +119,7 @@ phases: Final = Table(
     Column("name", String, nullable=False),
     Column("participants", LargeBinary, nullable=False),
     Column("remaining_ms", Integer, nullable=False),
-    Column("state", String, nullable=False),  # open, closed, missed
+    Column("state", String, nullable=False),  # open, closed, missed, cancelled
     Column("weights", LargeBinary, nullable=False),  # root of the model that the phase starts from
     Column("bytes", Integer, nullable=False),  # bodies moved, both ways
     Column("opened_ms", Integer, nullable=False),

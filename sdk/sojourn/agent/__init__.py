@@ -7,7 +7,7 @@ with Agent(state="hospital-1", coordinator="wss://coordinator.example:7443", pol
     if "patients" not in agent.streams.names():
         agent.streams.create("patients", {"x": Field("f32", (30,)), "y": Field("f32")})
         agent.streams.append("patients", {"x": features, "y": labels})
-    asyncio.run(agent.run())
+    agent.serve()                                        # until Ctrl-C or SIGTERM; in an event loop: await agent.run()
 ```
 
 Rules of this package: one process holds a state folder; what a program does happens once, whatever dies in between
@@ -57,3 +57,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from sojourn.agent.database import AgentDatabase, OrderRow
 from sojourn.agent.objects import Tensors
+from sojourn.agent.policies import PolicyFile
 from sojourn.codec import decode, digest
 from sojourn.contracts import Entry, OrderPacket
 from sojourn.crypto import (
@@ -33,7 +34,7 @@ from sojourn.crypto import (
     peek_envelope,
 )
 from sojourn.errors import Replayed, TrustError
-from sojourn.privacy import Admission, OwnerPolicy, decide
+from sojourn.privacy import Admission, decide
 from sojourn.vm import VerifiedProgram, verify
 
 if TYPE_CHECKING:  # the runtime behind it is heavy; an agent that never gets an order never loads it
@@ -84,7 +85,7 @@ class AdmissionDesk:
         me: its verified entry.
         trusted: roster and time.
         database: seen orders.
-        policy: the owner's.
+        policies: the owner's policy, as it is when it is asked.
         interpreter: makes the interpreter when the first plan needs one; its runtime is heavy to import.
     """
 
@@ -94,7 +95,7 @@ class AdmissionDesk:
         me: Entry,
         trusted: TrustedSet,
         database: AgentDatabase,
-        policy: OwnerPolicy,
+        policies: PolicyFile,
         interpreter: Callable[[], Interpreter],
     ) -> None:
         self._identity = identity
@@ -102,7 +103,7 @@ class AdmissionDesk:
         self._trusted = trusted
         self._database = database
         self._replay = ReplayGuard(database)
-        self._policy = policy
+        self._policies = policies
         self._make_interpreter = interpreter
         self._interpreter: Interpreter | None = None
         self._prepared: OrderedDict[tuple[bytes, bytes], Prepared] = OrderedDict()
@@ -186,12 +187,12 @@ class AdmissionDesk:
         return verify(data)
 
     def admit(self, order: VerifiedOrder, prepared: Prepared) -> Admission:
-        """Ask the owner's policy.
+        """Ask the owner's policy, as its file is now.
 
         Raises:
-            AdmissionRefused: it says no; the reason is for the owner's log.
+            AdmissionRefused: it says no, or there is none; the reason is for the owner's log.
         """
-        return decide(self._policy, order, prepared.bundle, prepared.program)
+        return decide(self._policies.now(), order, prepared.bundle, prepared.program)
 
     def row(self, opened: OpenedOrder, envelope: bytes, now_ms: int) -> OrderRow:
         """The database row of an order that is about to be accepted."""

@@ -10,17 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from sojourn.agent.objects import Array, OpenStream
 from sojourn.datoms import DType
 from sojourn.errors import ConfigError, StreamFieldMissing, UsageError
 from sojourn.labels import Label
-from sojourn.privacy import Admission
 from sojourn.streams import Field, TableStream
+
+if TYPE_CHECKING:  # a command that only shows or fills streams loads neither machine nor policy
+    from sojourn.agent.objects import Array, OpenStream
+    from sojourn.privacy import Admission
 
 __all__ = ["AdmittedStreams", "AgentStreams", "StreamInfo", "fields_of", "read_columns", "read_streams"]
 

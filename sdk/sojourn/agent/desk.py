@@ -1,8 +1,10 @@
 """The worker side of an agent: judges one order, or works one run to its sealed answer. Blocking; made for threads.
 
 Rules: judging ends with the order durable as accepted, working ends with the answer durable in the outbox; between the
-two a restart takes the order up again. Whatever concerns one order becomes its public outcome; what concerns this host
-(`StoreError`, `OSError`) is raised, and leaves the run where it was.
+two a restart takes the order up again. What the owner's policy said when an order was accepted holds until it ends,
+whatever becomes of the file meanwhile; after a restart the order is judged anew, by the policy of then. Whatever
+concerns one order becomes its public outcome; what concerns this host (`StoreError`, `OSError`) is raised, and leaves
+the run where it was.
 """
 
 from __future__ import annotations
@@ -69,9 +71,12 @@ class WorkDesk:
         self._database = database
         self._bench = bench
         self._journals = JournalShelf(bench.paths.runs)
+        self._admissions: dict[bytes, Admission] = {}  # by order, of those that this process has judged
 
     def prepare(self, opened: OpenedOrder) -> tuple[Prepared, Admission]:
         """Program, graphs and the owner's admission of an order whose bundle was fetched.
+
+        The admission is the one under which the order was accepted, or else what the policy says now.
 
         Raises:
             PeerError: bundle, program or graphs do not hold.
@@ -79,7 +84,8 @@ class WorkDesk:
         """
         packet, terms = opened.packet, opened.order.order
         prepared = self._desk.prepare(opened.order, lambda: self._bench.bodies.read(terms.bundle, packet.bundle_key))
-        return prepared, self._desk.admit(opened.order, prepared)
+        admission = self._admissions.get(opened.order.digest)
+        return prepared, admission or self._desk.admit(opened.order, prepared)
 
     def accept(self, opened: OpenedOrder, envelope: bytes) -> None:
         """Judge an order whose bundle was fetched, and make it durable as accepted.
@@ -87,9 +93,11 @@ class WorkDesk:
         Raises:
             PeerError, UsageError, Refusal: it is not accepted.
         """
+        self.forget(opened.order.digest)
         _, admission = self.prepare(opened)
         row = self._desk.row(opened, envelope, self._bench.now_ms())
         self._database.accept(row, opened.order.order.sequence, row.accepted_ms)
+        self._admissions[opened.order.digest] = admission
         self._bench.log.info(
             "order accepted",
             order=opened.order.digest,
@@ -100,6 +108,7 @@ class WorkDesk:
             phase=opened.order.order.phase,
             round=opened.order.order.round,
             rule=admission.title,
+            policy=admission.policy,
         )
 
     def work(self, opened: OpenedOrder, stop: threading.Event) -> ReadyAnswer | None:
@@ -130,6 +139,10 @@ class WorkDesk:
             return answer
         finally:
             self._give_back(journal, answered=answer is not None)
+
+    def forget(self, order: bytes) -> None:
+        """An order is no longer held."""
+        self._admissions.pop(order, None)
 
     def refuse(self, opened: OpenedOrder, problem: SojournError) -> ReadyAnswer | None:
         """The answer to an accepted order that cannot be started: its code is public, its text is the owner's."""

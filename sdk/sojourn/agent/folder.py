@@ -2,6 +2,7 @@
 
 ```
 identity.key certificate.pem entry.signed roster.signed root.pub     keys, and what the registrar signed
+enrolling-<token>/                                                  an enrolment that is not finished
 policy.toml                                                         the owner's policy (or elsewhere, by option)
 streams/<name>/                                                     private streams, one table each
 runs/<number>/                                                      journals, each of one run at a time
@@ -45,6 +46,11 @@ class AgentPaths:
     def entry(self) -> Path:
         """The registrar-signed entry."""
         return self.root / "entry.signed"
+
+    @property
+    def certificate(self) -> Path:
+        """The TLS certificate."""
+        return self.root / "certificate.pem"
 
     @property
     def roster(self) -> Path:

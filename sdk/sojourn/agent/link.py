@@ -5,7 +5,8 @@ Rules of this module:
 * The protocol is decided in `sojourn.wire`; here bytes are moved, time is measured, and events are handed on.
 * One task reads, one writes, one calls the handler; none waits for another's work, so that a slow handler or a slow
   disk never stops the line, and neither end can wait for the other in a circle.
-* The link reconnects for ever, with jitter; nothing that was offered, asked for or answered is lost on the way.
+* The link reconnects for ever, with jitter; nothing that was offered, asked for or answered is lost on the way. What
+  keeps it from connecting is told once a kind, with what to check (`diagnosis`), as a warning of the log.
 * All methods belong to the event loop in which `run` runs.
 """
 
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
+from sojourn.agent.diagnosis import Diagnosis, cause_of
 from sojourn.contracts import BodyRef
 from sojourn.crypto.certificates import peer_digest
 from sojourn.errors import BodyUnavailable, ConfigError, DecodeError, StoreError, WireViolation
@@ -127,6 +129,7 @@ class AgentLink:
         self._asked: dict[bytes, float] = {}  # order -> when its renewal was asked for
         self._hello_at = 0.0
         self._coordinator: bytes | None = None
+        self._diagnosis = Diagnosis(url)
 
     @property
     def coordinator(self) -> bytes | None:
@@ -239,6 +242,7 @@ class AgentLink:
                 raise ConfigError(f"{self._url}: {problem}; write the address as wss://host:port") from None
             except (OSError, EOFError, TimeoutError, InvalidHandshake, InvalidMessage, ConnectionClosed) as problem:
                 _log.info("coordinator.unreachable", url=self._url, problem=str(problem) or type(problem).__name__)
+                self._advise(cause_of(problem))
             if reason in _UNWELCOME:
                 delay = self._longest
             elif began is not None and loop.time() - began > self._longest:
@@ -246,11 +250,17 @@ class AgentLink:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             delay = min(delay * 2, self._longest)
 
+    def _advise(self, cause: str) -> None:
+        advice = self._diagnosis.met(cause, asyncio.get_running_loop().time())
+        if advice:
+            _log.warning("coordinator.advice", url=self._url, advice=advice)
+
     async def _serve(self, socket: ClientConnection) -> str:
         """Speak on one connection until it ends; returns the reason of its bye, if there was one."""
         certificate = peer_digest(socket.transport.get_extra_info("ssl_object"))
         if self._pins is not None and certificate not in self._pins:
             _log.error("coordinator.refused", url=self._url, why="its certificate is no roster coordinator's")
+            self._advise("party")
             return "refused"
         parts = self._handler.hello()
         self._asked.clear()
@@ -323,9 +333,11 @@ class AgentLink:
             case PeerLeft():
                 level = _log.error if event.reason in _UNWELCOME else _log.info
                 level("coordinator.bye", url=self._url, reason=event.reason)
+                self._advise(event.reason)
             case _:
                 if isinstance(event, Greeted):
                     self._coordinator = event.coordinator
+                    self._diagnosis.greeted()
                     _log.info("coordinator.greeted", url=self._url, coordinator=event.coordinator.hex()[:16])
                 now = asyncio.get_running_loop().time()
                 asked = self._asked.pop(event.lease.order, now) if isinstance(event, LeaseCame) else now

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import signal
 import sqlite3
 import threading
 import time
@@ -34,7 +35,9 @@ from sojourn.agent.folder import AgentPaths
 from sojourn.agent.leases import Leases
 from sojourn.agent.link import AgentLink
 from sojourn.agent.owner import OwnerLog
+from sojourn.agent.policies import PolicyFile
 from sojourn.agent.runs import RunBench
+from sojourn.agent.serving import serve_until_signal
 from sojourn.crypto import Identity, TrustedSet, client_context, read_root_public
 from sojourn.errors import BodyUnavailable, PeerError, Refusal, SojournError, TrustError, UsageError
 from sojourn.privacy import OwnerPolicy, PrivacyLedger
@@ -56,7 +59,8 @@ class Agent:
     Args:
         state: enrolled state folder; held until `close`.
         coordinator: address, `wss://host:port`.
-        policy: the owner's policy file; by default `policy.toml` in the state folder.
+        policy: the owner's policy file; by default `policy.toml` in the state folder. A change of it holds from the
+            next order on.
         threads: of one graph.
 
     Raises:
@@ -89,7 +93,9 @@ class Agent:
         self._paths = paths = AgentPaths(folder.path)
         paths.require_enrolled()
         paths.prepare()
-        self.policy = OwnerPolicy.load(policy if policy is not None else paths.policy)
+        self.log = OwnerLog(paths.log)
+        self._closing.callback(self.log.close)
+        self._policies = PolicyFile(Path(policy) if policy is not None else paths.policy, self.log)
         self._faults = Faults.from_environment(folder.path)
         identity = Identity.load(paths.identity)
         self._database = AgentDatabase(paths.database)
@@ -98,8 +104,6 @@ class Agent:
         self._trusted.load_roster(paths.roster.read_bytes(), _now_ms())
         self._entry = paths.entry.read_bytes()
         self.me = self._trusted.verify_agent(self._entry, _now_ms())
-        self.log = OwnerLog(paths.log)
-        self._closing.callback(self.log.close)
         self.streams = AgentStreams(paths.streams)
         self._closing.callback(self.streams.close)
         self._bodies = BodyStore(paths.root / "bodies")
@@ -108,7 +112,7 @@ class Agent:
         ledger = PrivacyLedger(connection, paths.root / "released")
         bench = RunBench(paths, self.streams, self._bodies, ledger, self.log, self._faults, _now_ms)
         self._desk = AdmissionDesk(
-            identity, self.me, self._trusted, self._database, self.policy, lambda: _interpreter(threads)
+            identity, self.me, self._trusted, self._database, self._policies, lambda: _interpreter(threads)
         )
         self._closing.callback(self._desk.close)
         self._work = WorkDesk(identity, self._desk, self._database, bench)
@@ -143,6 +147,17 @@ class Agent:
             self._link = None
             self.log.info("agent stopped", agent=self.me.name)
 
+    def serve(self) -> signal.Signals:
+        """Serve until Ctrl-C (SIGINT) or SIGTERM, and return which it was; blocks, in the main thread.
+
+        An app with an event loop of its own makes `run` one of its tasks instead, and cancels it.
+
+        Raises:
+            UsageError: not called in the main thread, or while an event loop runs in it.
+            SojournError: see `run`.
+        """
+        return serve_until_signal(self.run)
+
     def close(self) -> None:
         """Close files and release the state folder."""
         self._closing.close()
@@ -154,6 +169,11 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def policy(self) -> OwnerPolicy:
+        """The owner's policy in force when an order was last judged, or when the agent was made."""
+        return self._policies.last
 
     @property
     def connected(self) -> bool:
@@ -270,6 +290,7 @@ class Agent:
         if self._current is not None and self._current[0] == order:
             self._current[1].set()
         opened = self._opened.pop(order, None)
+        self._work.forget(order)
         self._answers.pop(order, None)
         self._leases.drop(order)
         self._paths.outgoing(order).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import httpx
 
+from sojourn.client.reaching import why_unreachable, wrong_listener
 from sojourn.codec import digest
 from sojourn.errors import SojournError
 
@@ -24,6 +25,8 @@ __all__ = ["Event", "Operator", "OperatorError"]
 
 TIMEOUT_S: Final = 30.0
 RECONNECT_S: Final = 0.2
+ENDS: Final = frozenset({"done", "failed", "cancelled"})
+"""Events that are a job's last."""
 
 
 class OperatorError(SojournError):
@@ -114,6 +117,22 @@ class Operator:
         found: dict[str, Any] = self._json("GET", f"/v1/jobs/{job}")
         return found
 
+    def cancel(self, job: str, by: str) -> dict[str, Any]:
+        """End a job; one that was cancelled before stays as it is.
+
+        Args:
+            job: id of the job.
+            by: who says so. It goes into the job's ledger as it is: the coordinator cannot verify it.
+
+        Returns:
+            `job`, `state`, `ended_ms`, and `new`: whether this request ended it.
+
+        Raises:
+            OperatorError: with reason `ended` where the job is done or has failed.
+        """
+        found: dict[str, Any] = self._json("POST", f"/v1/jobs/{job}/cancel", params={"by": by})
+        return found
+
     def events(self, job: str, after: int = 0) -> Iterator[Event]:
         """One connection's worth of a job's events after sequence number `after`; ends when the job has ended."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
@@ -136,7 +155,7 @@ class Operator:
                 for event in self.events(job, after):
                     after, lost = event.sequence, None
                     yield event
-                    if event.name in {"done", "failed"}:
+                    if event.name in ENDS:
                         return
             except OperatorError as problem:
                 if problem.status:
@@ -171,7 +190,7 @@ class Operator:
             response = self._http.request(method, path, **more)
         except httpx.TransportError as problem:
             raise self._unreachable(problem) from problem
-        return _checked(response)
+        return self._checked(response)
 
     @contextmanager
     def _stream(self, method: str, path: str, **more: Any) -> Iterator[httpx.Response]:
@@ -180,24 +199,24 @@ class Operator:
             with self._http.stream(method, path, timeout=timeout, **more) as response:
                 if response.is_error:
                     response.read()
-                yield _checked(response)
+                yield self._checked(response)
         except httpx.TransportError as problem:
             raise self._unreachable(problem) from problem
 
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        if not response.is_error:
+            return response
+        if response.status_code == httpx.codes.UPGRADE_REQUIRED:
+            raise OperatorError(response.status_code, "wrong_listener", wrong_listener(self.url))
+        try:
+            error = response.json()["error"]
+            code, message = str(error["code"]), str(error["message"])
+        except (ValueError, KeyError, TypeError):
+            code, message = "http", response.text[:500]
+        raise OperatorError(response.status_code, code, f"{code}: {message}")
+
     def _unreachable(self, problem: httpx.TransportError) -> OperatorError:
-        message = f"cannot reach the coordinator at {self.url}: {problem}; check that it runs and that the URL is right"
-        return OperatorError(0, "unreachable", message)
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if not response.is_error:
-        return response
-    try:
-        error = response.json()["error"]
-        code, message = str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        code, message = "http", response.text[:500]
-    raise OperatorError(response.status_code, code, f"{code}: {message}")
+        return OperatorError(0, "unreachable", why_unreachable(self.url, str(problem)))
 
 
 def _events(lines: Iterator[str]) -> Iterator[Event]:

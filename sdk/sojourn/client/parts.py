@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from sojourn import aggregation
 from sojourn.client.review import Code
 from sojourn.codec import digest, encode, normalised
 from sojourn.contracts import SUITE_1, Phase, Plan, Scalar
@@ -21,10 +22,24 @@ from sojourn.datoms import BlockKind, join_datoms, pack_list
 from sojourn.errors import SojournError, UsageError
 from sojourn.vm import compile_source, verify
 
-__all__ = ["Tensors", "args_of", "compiled", "model_of", "packed", "phases_of", "plan_of", "policy_of", "programs_of"]
+__all__ = [
+    "NO_PLAN",
+    "Tensors",
+    "args_of",
+    "compiled",
+    "model_of",
+    "packed",
+    "phases_of",
+    "plan_of",
+    "policy_of",
+    "programs_of",
+]
 
 PACKAGED: Final = "sojourn_policies"
-"""The package above this one that ships round loops and policies; imported by name, when a job needs it."""
+"""The package above this one that ships round loops; imported by name, when a job needs it."""
+
+NO_PLAN: Final = Plan(suite=SUITE_1, name="none", state=(), graphs=(), constants={})
+"""The plan of every job without graphs. It holds nothing of the job: owners pin its hash, whatever the job's name."""
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -70,18 +85,18 @@ def compiled(source: Path | str, what: str) -> Code:
 
 
 def policy_of(policy: str | Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The record of a policy that a coordinator has.
+    """The record of a policy that is installed.
 
     Raises:
         ConfigError: there is none of this name, or it has no such option.
     """
     chosen: dict[str, Scalar] = {"name": policy} if isinstance(policy, str) else dict(policy)
-    importlib.import_module(PACKAGED).policy(chosen)
+    aggregation.policy_of(chosen)
     return chosen
 
 
-def plan_of(name: str, plan: Plan | None, graphs: Mapping[str, bytes | Path] | None) -> tuple[Plan, dict[str, bytes]]:
-    """The plan with digests and floats in place, checked against its graphs; an empty one for a job without graphs."""
+def plan_of(plan: Plan | None, graphs: Mapping[str, bytes | Path] | None) -> tuple[Plan, dict[str, bytes]]:
+    """The plan with digests and floats in place, checked against its graphs; `NO_PLAN` for a job without graphs."""
     files = {}
     for graph, given in (graphs or {}).items():
         try:
@@ -91,7 +106,7 @@ def plan_of(name: str, plan: Plan | None, graphs: Mapping[str, bytes | Path] | N
     if plan is None:
         if files:
             raise UsageError(f"graphs={sorted(files)} and no plan; pass plan= with the manifest of these graphs")
-        return Plan(suite=SUITE_1, name=name, state=(), graphs=(), constants={}), {}
+        return NO_PLAN, {}
     filled = tuple(
         msgspec.structs.replace(graph, digest=digest(files[graph.name]))
         if not graph.digest and graph.name in files

@@ -8,16 +8,17 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sojourn.contracts import Phase, Plan, ReleaseSpec
+from sojourn.contracts import Phase, Plan, ReleaseSpec, Scalar
 from sojourn.errors import UsageError
 from sojourn.submissions import AGENT_EFFECTS, ROUNDS_EFFECTS
 from sojourn.vm import VerifiedProgram
+from sojourn.vm.regions import Argument, RegionSite, region_sites
 from sojourn.vm.sites import EffectSite, effect_sites
 
-__all__ = ["Code", "review_phase", "review_rounds", "streams_of"]
+__all__ = ["Code", "review_limits", "review_phase", "review_rounds", "streams_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,44 @@ def _review_promises(code: Code, sites: Sequence[EffectSite], phase: Phase) -> N
         raise UsageError(
             f"{phase.entry!r} of {code.file} releases {order}, the answer of phase {phase.name!r} holds "
             f"{_answer(phase)}; write both in one order"
+        )
+
+
+def review_limits(code: Code, entry: str, args: Mapping[str, Scalar], fuel: int, memory: int) -> None:
+    """Hold what private regions take against what a run of `entry` has.
+
+    Args:
+        code: the agent program.
+        entry: that a phase starts.
+        args: of the job.
+        fuel: of the job, instructions.
+        memory: of the job, bytes.
+
+    Raises:
+        UsageError: a region takes more than the whole run has, or a limit that is no number of the job.
+    """
+    for site in region_sites(code.program, entry):
+        for name, whole in (("fuel", fuel), ("memory", memory)):
+            if name in site.limits:
+                _review_limit(code, site, name, args, whole)
+
+
+def _review_limit(code: Code, site: RegionSite, name: str, args: Mapping[str, Scalar], whole: int) -> None:
+    limit = site.limits[name]
+    where = f"{code.file}:{site.line}: private({site.starts or 'f'}, ...)"
+    lower = f"write a smaller {name}= there"
+    if isinstance(limit, Argument):
+        key = limit.key
+        if key not in args:
+            why = f"takes {name}= from args[{key!r}], which the job lacks"
+            raise UsageError(f"{where} {why}; pass args={{{key!r}: ...}}")
+        limit, where, lower = args[key], f"{where} takes {name}= from args[{key!r}], and that", f"lower args[{key!r}]"
+    if type(limit) is not int or limit < 1:
+        raise UsageError(f"{where} has {name}={limit!r}; write an int of 1 or more")
+    if limit >= whole > 0:
+        raise UsageError(
+            f"{where} has {name}={limit}, which is charged to the run's own, and the job gives a run {name}={whole} in "
+            f"all; {lower}, or pass a larger {name}= to build_submission"
         )
 
 

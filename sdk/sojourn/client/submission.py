@@ -26,7 +26,7 @@ from typing import Final
 
 from sojourn.client.parts import Tensors, args_of, model_of, packed, phases_of, plan_of, policy_of, programs_of
 from sojourn.client.phases import count, mean, phase, total, update
-from sojourn.client.review import Code, review_phase, review_rounds, streams_of
+from sojourn.client.review import Code, review_limits, review_phase, review_rounds, streams_of
 from sojourn.codec import digest, encode, normalised
 from sojourn.contracts import SUITE_1, Bundle, Job, Phase, Plan, Roster, Scalar
 from sojourn.crypto import Identity, RootKey, TrustedSet, sign_document
@@ -114,8 +114,8 @@ def build_submission(
         policy: how updates are combined: a name, or a record with the policy's options.
         args: numbers and texts for the programs: `order.args` and `job.args`.
         participants: agents of one cohort; 0 is all that are connected.
-        fuel: instructions of one agent's run. What `private(...)` takes is charged to it.
-        memory: bytes of program values of one agent's run. What `private(...)` takes is charged to it.
+        fuel: instructions of one agent's run. What `private(...)` takes is charged to it, so that it has to be more.
+        memory: bytes of program values of one agent's run. What `private(...)` takes is charged to it too.
         lifetime: after this the job has expired, and no agent runs an order of it.
         now_ms: time of issue; by default now.
 
@@ -126,35 +126,47 @@ def build_submission(
         raise UsageError(f"{author.name!r} is a {author.role}; a submission is signed by an author of the roster")
     listed = phases_of(phases, participants)
     code, loop = programs_of(program, rounds, rounds_entry)
-    bare, files = plan_of(name, plan, graphs)
-    for each in listed:
-        review_phase(code, each, bare)
-    review_rounds(loop, rounds_entry, listed)
-    model, model_root = packed(model_of(bare, initial), BlockKind.WEIGHT, "initial")
-    public, public_root = packed(heldout, BlockKind.RECORD, "heldout") if heldout else (b"", b"")
+    bare, files = plan_of(plan, graphs)
+    given = _reviewed(code, loop, rounds_entry, listed, bare, args, fuel, memory)
+    streams, initial_root, heldout_root = _packed(bare, initial, heldout)
     issued = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    expires = issued + round(lifetime / timedelta(milliseconds=1))
     job = Job(
-        suite=SUITE_1,
-        name=name,
-        purpose=purpose,
-        program=code.program.digest,
-        rounds=loop.program.digest,
-        rounds_entry=rounds_entry,
-        plan=digest(encode(bare)),
-        initial=model_root,
-        heldout=public_root,
-        policy=policy_of(policy),
-        args=args_of(args, loop),
-        phases=listed,
-        participants=participants,
-        fuel=fuel,
-        memory=memory,
-        issued_ms=issued,
-        expires_ms=issued + round(lifetime / timedelta(milliseconds=1)),
-        nonce=secrets.token_bytes(NONCE_BYTES),
-    )
-    streams = {"initial": model, **({"heldout": public} if heldout else {})}
+        suite=SUITE_1, name=name, purpose=purpose, program=code.program.digest, rounds=loop.program.digest,
+        rounds_entry=rounds_entry, plan=digest(encode(bare)), initial=initial_root, heldout=heldout_root,
+        policy=policy_of(policy), args=given, phases=listed, participants=participants, fuel=fuel, memory=memory,
+        issued_ms=issued, expires_ms=expires, nonce=secrets.token_bytes(NONCE_BYTES),
+    )  # fmt: skip
     return _signed(author, normalised(job), code, loop, bare, {**streams, **_files(files)})
+
+
+def _reviewed(
+    code: Code,
+    loop: Code,
+    rounds_entry: str,
+    phases: tuple[Phase, ...],
+    plan: Plan,
+    args: Mapping[str, Scalar] | None,
+    fuel: int,
+    memory: int,
+) -> dict[str, Scalar]:
+    """The job's arguments, once the code does what phases, plan, arguments and limits say."""
+    for each in phases:
+        review_phase(code, each, plan)
+    review_rounds(loop, rounds_entry, phases)
+    given = args_of(args, loop)
+    for each in phases:
+        review_limits(code, each.entry, given, fuel, memory)
+    return given
+
+
+def _packed(plan: Plan, initial: Tensors | None, heldout: Tensors | None) -> tuple[dict[str, bytes], bytes, bytes]:
+    """The streams of a submission by name, and the roots of initial model and held-out data."""
+    model, model_root = packed(model_of(plan, initial), BlockKind.WEIGHT, "initial")
+    if not heldout:
+        return {"initial": model}, model_root, b""
+    public, public_root = packed(heldout, BlockKind.RECORD, "heldout")
+    return {"initial": model, "heldout": public}, model_root, public_root
 
 
 def _files(graphs: Mapping[str, bytes]) -> dict[str, bytes]:

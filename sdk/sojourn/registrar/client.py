@@ -36,7 +36,7 @@ from sojourn.crypto.certificates import LOOPBACK_HOSTS
 from sojourn.crypto.keyfiles import write_public
 from sojourn.crypto.setup import ROOT_PUBLIC_FILE, ROSTER_FILE, now_ms
 from sojourn.crypto.suite import check_suite
-from sojourn.errors import ConfigError, EnrolmentRefused, SignatureInvalid
+from sojourn.errors import ConfigError, EnrolmentRefused, EnrolmentUnanswered, SignatureInvalid
 from sojourn.registrar.messages import MAX_MESSAGE_BYTES, EnrolmentReply, EnrolmentToken, build_request, parse_token
 
 __all__ = ["ENTRY_FILE", "Enrolment", "enrol"]
@@ -89,7 +89,9 @@ async def enrol(token: str, identity: Identity, *, at_ms: int | None = None) -> 
         at_ms: the host's clock by default.
 
     Raises:
-        ConfigError: the token is damaged, the identity is not an agent's, or the registrar cannot be reached.
+        ConfigError: the token is damaged, the identity is not an agent's, or the registrar cannot be reached; the
+            registrar has seen nothing.
+        EnrolmentUnanswered: it was asked and did not answer; ask again with the same keys and token.
         EnrolmentRefused: the registrar refused, with its reason, or is not the one that the token names.
         TrustError: what came back does not hold; nothing of it may be stored.
         DecodeError: what came back is no reply.
@@ -110,6 +112,7 @@ async def enrol(token: str, identity: Identity, *, at_ms: int | None = None) -> 
 async def _exchange(token: EnrolmentToken, request: bytes) -> bytes:
     host = urlsplit(token.url).hostname
     proxy: Literal[True] | None = None if host in LOOPBACK_HOSTS else True
+    asked = False
     try:
         async with asyncio.timeout(TIMEOUT_S):
             async with connect(
@@ -120,6 +123,7 @@ async def _exchange(token: EnrolmentToken, request: bytes) -> bytes:
                 proxy=proxy,
                 user_agent_header=None,
             ) as connection:
+                asked = True
                 await connection.send(request)
                 message = await connection.recv()
     except ssl.SSLCertVerificationError:
@@ -127,9 +131,15 @@ async def _exchange(token: EnrolmentToken, request: bytes) -> bytes:
             f"the server at {token.url} is not the registrar that the token names; nothing was sent to it"
         ) from None
     except (TimeoutError, OSError, WebSocketException) as problem:
+        why = type(problem).__name__
+        if asked:
+            raise EnrolmentUnanswered(
+                f"the registrar at {token.url} was asked and did not answer ({why}); run the same command again: "
+                "keys and token stay good"
+            ) from None
         raise ConfigError(
-            f"the registrar at {token.url} does not answer ({type(problem).__name__}); when it runs and can be "
-            "reached, try again with the same token"
+            f"the registrar at {token.url} does not answer ({why}); when it runs and can be reached, try again with "
+            "the same token"
         ) from None
     return message.encode("utf-8") if isinstance(message, str) else message
 

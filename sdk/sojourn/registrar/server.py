@@ -4,6 +4,7 @@ Rules:
 
 * A caller has no certificate yet, so TLS authenticates the registrar only; the request proves the rest.
 * A refusal is a reply with a public code and a message that says what to do. It never repeats a secret.
+* One listener a folder: it holds the folder's lock from before it binds until it is closed.
 * A connection that says nothing, too much, or something else is closed; it costs bounded time and memory.
 """
 
@@ -25,6 +26,7 @@ from sojourn.errors import PeerError, PortInUse, SojournError
 from sojourn.logs import get_log
 from sojourn.registrar.messages import MAX_REQUEST_BYTES, EnrolmentReply
 from sojourn.registrar.state import RegistrarState
+from sojourn.streams.files import FileLock
 
 __all__ = ["RegistrarServer", "serve"]
 
@@ -36,9 +38,9 @@ _log: Final = get_log("sojourn.registrar")
 class RegistrarServer:
     """A running listener. Use it as an async context manager, or call `close`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, lock: FileLock) -> None:
         """Use `serve`."""
-        self._server = server
+        self._server, self._lock = server, lock
 
     @property
     def port(self) -> int:
@@ -49,6 +51,7 @@ class RegistrarServer:
         """Stop listening, let open requests end, and return when all is closed."""
         self._server.close()
         await self._server.wait_closed()
+        self._lock.release()
 
     async def serve_forever(self) -> None:
         """Run until cancelled."""
@@ -72,15 +75,25 @@ async def serve(state: RegistrarState, host: str, port: int) -> RegistrarServer:
         port: 0 for any free one.
 
     Raises:
+        StateInUse: another listener runs on this registrar's folder; the message names its process.
         PortInUse: the address is taken.
     """
+    lock = state.lock_listener()
+    try:
+        return RegistrarServer(await _listen(state, host, port), lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+async def _listen(state: RegistrarState, host: str, port: int) -> Server:
 
     async def handle(connection: ServerConnection) -> None:
         await _answer(state, connection)
 
     context = server_context(state.identity, state.authority, require_client=False)
     try:
-        server = await serve_websocket(
+        return await serve_websocket(
             handle,
             host,
             port,
@@ -95,7 +108,6 @@ async def serve(state: RegistrarState, host: str, port: int) -> RegistrarServer:
         if problem.errno == errno.EADDRINUSE:
             raise PortInUse(f"{host}:{port} is in use; stop what listens there or choose another port") from None
         raise
-    return RegistrarServer(server)
 
 
 async def _answer(state: RegistrarState, connection: ServerConnection) -> None:

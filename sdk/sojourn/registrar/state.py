@@ -7,16 +7,16 @@ Rules:
 * A token is stored as a hash, is bound to a name and an expiry, and is used once: checking it, issuing, and marking it
   used are one SQLite transaction with full sync, and the reply leaves after the commit.
 * The same agent asking again with the same keys (its reply was lost) gets the stored reply. Other keys are refused.
-* Several processes may have the state open: minting works while the listener runs.
+* One name, one agent: while an agent's enrolment is live (not expired, revoked or superseded) its name takes no other
+  keys, unless the operator minted the token to replace exactly that agent. Both is checked where it counts, in the
+  transaction that issues; minting tells it early. Superseding is the registrar's word: only the roster shuts a key out.
+* Several processes may have the state open: minting works while the listener runs. One listener at a time
+  (`lock_listener`).
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +24,16 @@ from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 
-from sojourn.codec import digest, digest_parts
-from sojourn.contracts import SUITE_1, Entry
+from sojourn.codec import decode, digest, digest_parts
+from sojourn.contracts import SUITE_1, Entry, Signed
 from sojourn.crypto import IDENTITY_FILE, Authority, Identity, TrustedSet, read_root_public, sign_document
 from sojourn.crypto.certificates import requested_key
 from sojourn.crypto.keyfiles import read_public
 from sojourn.crypto.setup import AUTHORITY_FILE, ROOT_PUBLIC_FILE, ROSTER_FILE, YEAR_MS, now_ms
 from sojourn.crypto.suite import KEY_BYTES, SEAL_KEY_BYTES
-from sojourn.errors import ConfigError, EnrolmentRefused, StateVersion, StoreError
+from sojourn.errors import ConfigError, EnrolmentRefused
 from sojourn.limits import MAX_NAME_CHARS
+from sojourn.registrar.database import advance, connect, transaction
 from sojourn.registrar.messages import (
     EnrolmentReply,
     EnrolmentRequest,
@@ -42,30 +43,14 @@ from sojourn.registrar.messages import (
     token_id,
     token_key,
 )
+from sojourn.streams.files import FileLock
 
 __all__ = ["DATABASE_FILE", "EnrolledAgent", "IssuedToken", "RegistrarState"]
 
 DATABASE_FILE: Final = "registrar.db"
-SCHEMA_VERSION: Final = 1
-BUSY_TIMEOUT_S: Final = 15.0
+LOCK_FILE: Final = "lock"
 DAY_MS: Final = 24 * 3600 * 1000
 MAX_TOKEN_TTL_MS: Final = 30 * DAY_MS
-
-_SCHEMA: Final = """
-CREATE TABLE tokens (
-    id BLOB PRIMARY KEY,
-    name TEXT NOT NULL,
-    created_ms INTEGER NOT NULL,
-    expires_ms INTEGER NOT NULL,
-    used_ms INTEGER,
-    agent BLOB,
-    keys BLOB,
-    entry BLOB,
-    certificate BLOB
-) STRICT;
-CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), highest_ms INTEGER NOT NULL) STRICT;
-INSERT INTO clock VALUES (1, 0);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +61,13 @@ class IssuedToken:
         name: of the agent that may use it.
         expires_ms: Unix milliseconds.
         used_ms: when it was used, None if it was not.
+        replaces: key id of the agent that it may supersede, or None.
     """
 
     name: str
     expires_ms: int
     used_ms: int | None
+    replaces: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +79,14 @@ class EnrolledAgent:
         key: key id, 32 bytes: what a roster revokes.
         enrolled_ms: Unix milliseconds.
         entry: `Signed(Entry)`.
+        superseded_ms: when another enrolment under its name took its place, None if none did.
     """
 
     name: str
     key: bytes
     enrolled_ms: int
     entry: bytes
+    superseded_ms: int | None
 
 
 class RegistrarState:
@@ -109,7 +98,7 @@ class RegistrarState:
         self._identity = identity
         self._authority = authority
         self._trusted = TrustedSet(root_key)
-        self._database = _connect(folder / DATABASE_FILE)
+        self._database = connect(folder / DATABASE_FILE)
 
     @classmethod
     def open(cls, folder: Path) -> RegistrarState:
@@ -150,7 +139,17 @@ class RegistrarState:
         """DER of the TLS authority's certificate."""
         return self._authority.certificate
 
-    def mint_token(self, name: str, *, url: str, ttl_ms: int = DAY_MS, at_ms: int | None = None) -> str:
+    def lock_listener(self) -> FileLock:
+        """Take the folder for a listener; the caller releases it.
+
+        Raises:
+            StateInUse: another listener runs on this folder; the message names its process.
+        """
+        return FileLock.acquire(self._folder / LOCK_FILE, f"registrar folder {self._folder}")
+
+    def mint_token(
+        self, name: str, *, url: str, ttl_ms: int = DAY_MS, at_ms: int | None = None, replace: bool = False
+    ) -> str:
         """Make a token that enrols one agent, once.
 
         Args:
@@ -158,12 +157,13 @@ class RegistrarState:
             url: where this registrar listens, `wss://host:port`, as the agent reaches it.
             ttl_ms: how long the token holds, at most 30 days.
             at_ms: the host's clock by default.
+            replace: the agent that is enrolled under this name now, if there is one, may be superseded by the token.
 
         Returns:
             The token string. It is not stored: print it once and hand it over like a password.
 
         Raises:
-            ConfigError: name, url or lifetime out of bounds.
+            ConfigError: name, url or lifetime out of bounds; or the name is taken and `replace` was not said.
         """
         if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
             raise ConfigError(f"an agent's name is 1 to {MAX_NAME_CHARS} printable characters")
@@ -173,11 +173,17 @@ class RegistrarState:
             raise ConfigError(f"a token holds for 1 to {MAX_TOKEN_TTL_MS} ms (30 days)")
         secret = secrets.token_bytes(KEY_BYTES)
         public = token_key(secret).public_key().public_bytes_raw()
-        with self._transaction() as database:
-            now = _advance(database, now_ms() if at_ms is None else at_ms)
+        with transaction(self._database) as database:
+            now = advance(database, now_ms() if at_ms is None else at_ms)
+            live = self._live(name, now)
+            if live is not None and not replace:
+                raise ConfigError(
+                    f"an agent is enrolled as {name!r} already (key {live.hex()[:16]}…); choose another name, or say "
+                    "--replace if it is lost or moves: the new agent then takes its place"
+                )
             database.execute(
-                "INSERT INTO tokens (id, name, created_ms, expires_ms) VALUES (?, ?, ?, ?)",
-                (token_id(public), name, now, now + ttl_ms),
+                "INSERT INTO tokens (id, name, created_ms, expires_ms, replaces) VALUES (?, ?, ?, ?, ?)",
+                (token_id(public), name, now, now + ttl_ms, live),
             )
         return format_token(
             EnrolmentToken(
@@ -200,7 +206,7 @@ class RegistrarState:
 
         Raises:
             EnrolmentRefused: the token is unknown, used with other keys, expired, or for another name; or the keys
-                are revoked or unusable.
+                are revoked or unusable; or another agent is enrolled under the name.
             SignatureInvalid: a proof of the request fails.
             DecodeError: not a request.
             TrustError: this registrar's own roster does not hold.
@@ -208,29 +214,33 @@ class RegistrarState:
         request = open_request(data)
         if len(request.seal_key) != SEAL_KEY_BYTES:
             raise EnrolmentRefused(f"a sealing key has {SEAL_KEY_BYTES} bytes")
-        with self._transaction() as database:
-            now = _advance(database, now_ms() if at_ms is None else at_ms)
+        with transaction(self._database) as database:
+            now = advance(database, now_ms() if at_ms is None else at_ms)
             roster_bytes = read_public(self._folder / ROSTER_FILE)  # it may have been replaced while we run
             self._trusted.load_roster(roster_bytes, now)
             row = database.execute(
-                "SELECT name, expires_ms, used_ms, keys, entry, certificate FROM tokens WHERE id = ?",
+                "SELECT name, expires_ms, used_ms, keys, entry, certificate, replaces, superseded_ms FROM tokens "
+                "WHERE id = ?",
                 (token_id(request.token),),
             ).fetchone()
             if row is None:
                 raise EnrolmentRefused("this registrar does not know the token; ask for a new one")
-            name, expires_ms, used_ms, keys, entry, certificate = row
+            name, expires_ms, used_ms, keys, entry, certificate, replaces, superseded_ms = row
             claimed = _keys_digest(request)
             if used_ms is not None:
                 if keys != claimed:
                     raise EnrolmentRefused(
                         "the token was used already, with other keys; a token enrols one agent once, ask for a new one"
                     )
+                if superseded_ms is not None:
+                    raise EnrolmentRefused(f"another agent has taken the place of {name!r}; ask for a new token")
             else:
                 if now >= expires_ms:
                     raise EnrolmentRefused("the token has expired; ask for a new one")
                 if request.name != name:
                     raise EnrolmentRefused(f"the token is for an agent with another name than {request.name!r}")
                 entry, certificate, agent = self._issue(request, now)
+                self._take_name(name, agent, replaces, now)
                 database.execute(
                     "UPDATE tokens SET used_ms = ?, agent = ?, keys = ?, entry = ?, certificate = ? WHERE id = ?",
                     (now, agent, claimed, entry, certificate, token_id(request.token)),
@@ -247,15 +257,55 @@ class RegistrarState:
 
     def tokens(self) -> list[IssuedToken]:
         """All tokens given out, oldest first; none can be read back."""
-        rows = self._database.execute("SELECT name, expires_ms, used_ms FROM tokens ORDER BY created_ms, rowid")
+        rows = self._database.execute(
+            "SELECT name, expires_ms, used_ms, replaces FROM tokens ORDER BY created_ms, rowid"
+        )
         return [IssuedToken(*row) for row in rows]
 
     def agents(self) -> list[EnrolledAgent]:
-        """All agents that enrolled here, oldest first."""
+        """All agents that enrolled here, oldest first, those included that another has superseded."""
         rows = self._database.execute(
-            "SELECT name, agent, used_ms, entry FROM tokens WHERE used_ms IS NOT NULL ORDER BY used_ms, rowid"
+            "SELECT name, agent, used_ms, entry, superseded_ms FROM tokens WHERE used_ms IS NOT NULL "
+            "ORDER BY used_ms, rowid"
         )
         return [EnrolledAgent(*row) for row in rows]
+
+    def live_agent(self, name: str) -> EnrolledAgent | None:
+        """The agent that holds a name now, by the roster in the folder; None if it is free.
+
+        Raises:
+            TrustError: this registrar's own roster does not hold.
+        """
+        key = self._live(name, now_ms())
+        return next((agent for agent in reversed(self.agents()) if agent.key == key), None)
+
+    def _live(self, name: str, now: int) -> bytes | None:
+        """Key id of the agent that holds a name: neither superseded, nor revoked, nor expired."""
+        rows = self._database.execute(
+            "SELECT agent, entry FROM tokens WHERE name = ? AND used_ms IS NOT NULL AND superseded_ms IS NULL "
+            "ORDER BY used_ms DESC, rowid DESC",
+            (name,),
+        ).fetchall()
+        if rows:
+            self._trusted.load_roster(read_public(self._folder / ROSTER_FILE), now)
+        for key, signed in rows:
+            entry = decode(Entry, decode(Signed, signed).payload)
+            if key not in self._trusted.roster.revoked and now < entry.expires_ms:
+                return bytes(key)
+        return None
+
+    def _take_name(self, name: str, agent: bytes, replaces: bytes | None, now: int) -> None:
+        """Give a name to an agent, within a transaction; whoever held it is superseded."""
+        live = self._live(name, now)
+        if live is not None and live not in {agent, replaces}:
+            raise EnrolmentRefused(
+                f"another agent is enrolled as {name!r} (key {live.hex()[:16]}…); ask the registrar's operator for a "
+                "token with another name or, if that agent is to be replaced, for one made with --replace"
+            )
+        self._database.execute(
+            "UPDATE tokens SET superseded_ms = ? WHERE name = ? AND used_ms IS NOT NULL AND superseded_ms IS NULL",
+            (now, name),
+        )
 
     def _issue(self, request: EnrolmentRequest, now: int) -> tuple[bytes, bytes, bytes]:
         """`(signed entry, certificate, key id)` for a request whose token holds."""
@@ -285,57 +335,6 @@ class RegistrarState:
             expires_ms=draft.expires_ms,
         )
         return sign_document(self._identity, entry), certificate, draft.key
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction with the write lock from its start; rolled back on any error."""
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as problem:
-            raise StoreError(f"the registrar's database cannot be written: {problem}") from None
-        try:
-            yield self._database
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    try:
-        database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        _migrate(database, path)
-    except sqlite3.DatabaseError as problem:
-        raise StoreError(f"{path} cannot be opened: {problem}") from None
-    return database
-
-
-def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    with closing(database.execute("PRAGMA user_version")) as cursor:
-        version = cursor.fetchone()[0]
-    if version > SCHEMA_VERSION:
-        database.close()
-        raise StateVersion(f"{path} has version {version}; this program reads {SCHEMA_VERSION}: update it")
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            if statement.strip():
-                database.execute(statement)
-        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    database.execute("COMMIT")
-
-
-def _advance(database: sqlite3.Connection, clock_ms: int) -> int:
-    """The registrar's time: the higher of the clock and the highest seen, kept."""
-    highest = int(database.execute("SELECT highest_ms FROM clock").fetchone()[0])
-    now = max(clock_ms, highest)
-    if now > highest:
-        database.execute("UPDATE clock SET highest_ms = ?", (now,))
-    return now
 
 
 def _keys_digest(request: EnrolmentRequest) -> bytes:

@@ -6,6 +6,7 @@ and `version`, one line with role and version. Everything else in it belongs to 
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,10 +29,10 @@ class StateFolder:
         version: of its layout.
     """
 
-    __slots__ = ("_lock", "path", "role", "version")
+    __slots__ = ("_lock", "_made", "path", "role", "version")
 
-    def __init__(self, path: Path, role: str, version: int, lock: FileLock) -> None:
-        self.path, self.role, self.version, self._lock = path, role, version, lock
+    def __init__(self, path: Path, role: str, version: int, lock: FileLock, made: tuple[Path, ...] = ()) -> None:
+        self.path, self.role, self.version, self._lock, self._made = path, role, version, lock, made
 
     @classmethod
     def open(cls, path: Path | str, role: str, version: int = STATE_VERSION, *, create: bool = True) -> StateFolder:
@@ -49,8 +50,10 @@ class StateFolder:
             ConfigError: it is another role's, holds something else, or is missing and not to be created.
         """
         path = Path(path)
+        made: tuple[Path, ...] = ()
         if not (path / _VERSION).is_file():
             _check_new(path, role, create=create)
+            made = (path / _VERSION, path / _LOCK) if path.exists() else (path / _VERSION, path / _LOCK, path)
             make_private_folder(path)
         lock = FileLock.acquire(path / _LOCK, f"state folder {path}")
         try:
@@ -62,7 +65,14 @@ class StateFolder:
         except BaseException:
             lock.release()
             raise
-        return cls(path, role, version, lock)
+        return cls(path, role, version, lock, made)
+
+    def undo(self) -> None:
+        """Remove what `open` made, unlock, and leave things as they were before it; what was there already stays."""
+        with contextlib.suppress(OSError):  # something else came into the folder, or the system keeps open files
+            for path in self._made:
+                path.rmdir() if path.is_dir() else path.unlink()
+        self.close()
 
     def close(self) -> None:
         """Unlock. Doing it again changes nothing."""

@@ -14,10 +14,10 @@ from fractions import Fraction
 from typing import Final
 
 from sojourn.vm.dicts import update_dict
-from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.faults import Raised, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.sets import SET_OPERATORS, is_set_operation, set_operation
-from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
+from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_parts
 from sojourn.vm.values import Box, Handle, RecordValue, SetValue, Value, canonical_float, type_name
 
 __all__ = ["binary", "inplace", "unary"]
@@ -86,6 +86,7 @@ def inplace(run: Run, op: str, left: Value, right: Value) -> Value:
         left.extend(added)
         return left
     if type(left) is list and op == "*" and type(right) in _INTS:
+        need_index(right)
         run.allocate(SLOT * len(left) * max(right, 0))
         run.spend(len(left) * max(right, 0) >> 3)
         left *= max(right, 0) if left else 0
@@ -119,7 +120,7 @@ def _integers(run: Run, op: str, left: int, right: int) -> Value:
     if bits + others > 62:
         size = bits + others if op == "*" else max(bits, others) + 1
         run.allocate(bytes_of_int(size))
-        run.spend((bits >> 6) * (others >> 6) >> 8 if op in ("*", "/", "//", "%") else size >> 12)
+        run.spend((size >> 12) + ((bits >> 6) * (others >> 6) >> 8 if op in ("*", "/", "//", "%") else 0))
         if op == "/":
             return _true_division(left, right)
     return _FUNCTIONS[op](left, right)
@@ -181,17 +182,27 @@ def _float_power(run: Run, base: float, exponent: float) -> float:
     if base == 0.0:
         return float(base**exponent)
     run.spend(int(abs(exponent)))
-    exact = Fraction(base) ** int(exponent)
+    exact, power = Fraction(base), int(exponent)
+    # The base lies between 2**(scale - 1) and 2**(scale + 1): what is far out of range is not computed.
+    scale = exact.numerator.bit_length() - exact.denominator.bit_length()
+    low, high = sorted(((scale - 1) * power, (scale + 1) * power))
+    if high < -1080:
+        return -0.0 if base < 0 and power % 2 else 0.0
+    overflow = Raised("OverflowError", "(34, 'Numerical result out of range')")
+    if low > 1024:
+        raise overflow
+    exact **= power
     try:
         return exact.numerator / exact.denominator
     except OverflowError:
-        raise Raised("OverflowError", "(34, 'Numerical result out of range')") from None
+        raise overflow from None
 
 
 def _repeat(run: Run, left: Value, right: Value) -> Value:
     sequence, count = (left, right) if type(left) in _SEQUENCES else (right, left)
     if type(count) not in _INTS:
         raise Raised("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'")
+    need_index(count)
     length = len(sequence) * max(count, 0)
     unit = SLOT if type(sequence) in (list, tuple) else 1 if type(sequence) is bytes or sequence.isascii() else 4
     run.allocate(56 + unit * length)
@@ -213,7 +224,7 @@ def _join(run: Run, left: Value, right: Value) -> Value:
     length = len(left) + len(right)
     run.spend(length >> 5)
     if kind is str:
-        run.allocate(bytes_of_text(left) + bytes_of_text(right))
+        run.allocate(bytes_of_parts((left, right)))
         return left + right
     run.allocate(56 + (1 if kind is bytes else SLOT) * length)
     return (*left, *right) if kind is tuple else left + right

@@ -67,12 +67,14 @@ def _bind(
         return f"{name}() is only called as a value"
     if positional > function.params and not function.flags & REST:
         return f"{name}() takes {function.params} arguments, {positional} are given"
-    further = tuple((word, at) for word, at in given.items() if word not in params)
+    known = frozenset(params)
+    further = tuple((word, at) for word, at in given.items() if word not in known)
     if further and not function.flags & NAMED:
         return f"{name}() has no parameter {further[0][0]!r}; it has {', '.join(params) or 'none'}"
     sources = list(range(min(positional, function.params)))
+    taken = frozenset(params[: len(sources)])
     for word in given:
-        if word in params[: len(sources)]:
+        if word in taken:
             return f"{name}() is given {word!r} twice"
     first = function.params - len(function.defaults)
     defaults = (*function.defaults, *function.keyword_defaults)

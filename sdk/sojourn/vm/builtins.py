@@ -9,7 +9,7 @@ from typing import Final
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.compare import check_key, less, truth
 from sojourn.vm.dicts import update_dict
-from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.faults import Raised, need_c_int, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
 from sojourn.vm.op import BUILTINS
 from sojourn.vm.state import MEMBER, SLOT, Run, bytes_of_int
@@ -29,7 +29,7 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["BUILTIN_FUNCTIONS", "update_set"]
+__all__ = ["BUILTIN_FUNCTIONS", "sort_list", "update_set"]
 
 Arguments = list[Value]
 Keywords = dict[str, Value]
@@ -66,7 +66,8 @@ def _dict(run: Run, args: Arguments, keywords: Keywords) -> Value:
     run.allocate(56 + 3 * SLOT * len(keywords))
     result: dict[Value, Value] = {}
     if args:
-        update_dict(run, result, args[0])
+        with run.making(result):
+            update_dict(run, result, args[0])
     result.update(keywords)
     return result
 
@@ -98,7 +99,10 @@ def _zip(run: Run, args: Arguments, keywords: Keywords) -> Value:
 
 def _strict(run: Run, args: Arguments) -> Value:
     """`zip(..., strict=True)` draws everything at once, and then looks at the lengths as CPython does on its way."""
-    columns = [list_of(run, value) for value in args]
+    columns: list[list[Value]] = []
+    with run.making(columns):
+        for value in args:
+            columns.append(list_of(run, value))  # noqa: PERF401 - counted while it grows
     least = min(map(len, columns), default=0)
     for position, column in enumerate(columns):
         if len(column) != len(columns[0]):
@@ -118,7 +122,12 @@ def _int(run: Run, args: Arguments, keywords: Keywords) -> Value:
         if keywords:
             raise Raised("TypeError", "int() missing string argument")
         return 0
-    return int_of(run, args[0], args[1] if len(args) > 1 else keywords.get("base"))
+    given = [*args[1:], *keywords.values()]
+    for base in given:  # looked at before the text
+        _need_int(base)
+        if base != 0 and not 2 <= base <= 36:
+            raise Raised("ValueError", "int() base must be >= 2 and <= 36, or 0")
+    return int_of(run, args[0], given[0] if given else None)
 
 
 def _len(_run: Run, args: Arguments, _: Keywords) -> Value:
@@ -209,11 +218,16 @@ def _round(run: Run, args: Arguments, keywords: Keywords) -> Value:
     return round(int(value), digits)
 
 
-def _sorted(run: Run, args: Arguments, keywords: Keywords, keys: list[Value] | None = None) -> Value:
-    """A sorted list; with `keys` the items are positions in it."""
+def _sorted(run: Run, args: Arguments, keywords: Keywords) -> Value:
     items = list_of(run, args[0])
-    reverse = keywords.get("reverse", False)
+    sort_list(run, items, keywords.get("reverse", False))
+    return items
+
+
+def sort_list(run: Run, items: list[Value], reverse: Value, keys: list[Value] | None = None) -> None:
+    """Sort in place; with `keys` the items are positions in it. What was done before two items had no order stays."""
     _need_int(reverse)
+    need_c_int(reverse)
     run.spend(len(items) * len(items).bit_length() >> 3)
     for item in items if keys is None else keys:
         refuse_box("compare", item)
@@ -226,7 +240,6 @@ def _sorted(run: Run, args: Arguments, keywords: Keywords, keys: list[Value] | N
         return -1 if less(run, "<", left, right) else 0
 
     items.sort(key=key, reverse=bool(reverse))
-    return items
 
 
 def _arrange(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -234,8 +247,11 @@ def _arrange(run: Run, args: Arguments, _: Keywords) -> Value:
     items, keys, reverse = args
     if type(items) is not list or type(keys) is not list or len(items) != len(keys):
         raise Raised("ValueError", "list modified during sort")
-    order = _sorted(run, [range(len(items))], {"reverse": reverse}, keys)
-    items[:] = [items[position] for position in order]
+    order: list[Value] = list_of(run, range(len(items)))
+    try:
+        sort_list(run, order, reverse, keys)
+    finally:
+        items[:] = [items[position] for position in order]
     return None
 
 
@@ -251,7 +267,8 @@ def _set(run: Run, args: Arguments, _: Keywords) -> Value:
     run.allocate(56)
     if args:
         refuse_box("iterate over", args[0])
-        update_set(run, made, args[0])
+        with run.making(made):
+            update_set(run, made, args[0])
     return made
 
 
@@ -282,6 +299,7 @@ def _bytes(run: Run, args: Arguments, _: Keywords) -> Value:
     if type(value) is bytes:
         return value
     if type(value) in _INTS:
+        need_index(value)
         if value < 0:
             raise Raised("ValueError", "negative count")
         run.allocate(48 + value)
@@ -309,6 +327,7 @@ def _bytes(run: Run, args: Arguments, _: Keywords) -> Value:
 def _chr(run: Run, args: Arguments, _: Keywords) -> Value:
     _need_int(args[0])
     number = int(args[0])
+    need_c_int(number)
     if not 0 <= number < 0x110000:
         raise Raised("ValueError", "chr() arg not in range(0x110000)")
     if 0xD800 <= number < 0xE000:
@@ -355,7 +374,8 @@ def _pow(run: Run, args: Arguments, _: Keywords) -> Value:
     bits = int(modulus).bit_length()
     words = (bits >> 6) + 1
     run.allocate(bytes_of_int(bits + 64))
-    run.spend((int(exponent).bit_length() * words * words >> 8) + (int(base).bit_length() >> 12))
+    digits = int(base).bit_length()  # brought below the modulus first
+    run.spend((int(exponent).bit_length() * words * words + (digits >> 6) * words >> 8) + (digits >> 12))
     try:
         return pow(base, exponent, modulus)
     except ValueError:
@@ -380,13 +400,17 @@ def _str(run: Run, args: Arguments, _: Keywords) -> Value:
 
 def _sum(run: Run, args: Arguments, keywords: Keywords) -> Value:
     total = args[1] if len(args) > 1 else keywords.get("start", 0)
+    if type(total) in (str, bytes):
+        make_iter(run, args[0])
     if type(total) is str:
         raise Raised("TypeError", "sum() can't sum strings [use ''.join(seq) instead]")
     if type(total) is bytes:
         raise Raised("TypeError", "sum() can't sum bytes [use b''.join(seq) instead]")
-    for item in items_of(run, args[0]):
-        total = binary(run, "+", total, item)
-    return total
+    held = [total]
+    with run.making(held):
+        for item in items_of(run, args[0]):
+            held[0] = binary(run, "+", held[0], item)
+    return held[0]
 
 
 _FUNCTIONS: Final[dict[str, Builtin]] = {

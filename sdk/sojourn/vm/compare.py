@@ -61,6 +61,8 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
     if kind is Box or other is Box:
         refuse_box("compare", left, right)
     if kind in _NUMBERS and other in _NUMBERS:
+        if kind is int and other is int:
+            run.spend(min(left.bit_length(), right.bit_length()) >> 12)
         return bool(left == right)
     if kind is DictView or other is DictView:
         sets = _sets(run, left, right)
@@ -134,6 +136,8 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
     kind, other = type(left), type(right)
     function = _ORDER[op]
     if kind in _NUMBERS and other in _NUMBERS:
+        if kind is int and other is int:
+            run.spend(min(left.bit_length(), right.bit_length()) >> 12)
         return function(left, right)
     if kind is Box or other is Box:
         refuse_box("compare", left, right)
@@ -176,6 +180,8 @@ def contains(run: Run, container: Value, value: Value) -> bool:
     if kind is DictView and container.kind == ViewKind.KEYS:
         container, kind = container.mapping, dict
     if kind is SetValue:
+        if type(value) is SetValue:  # CPython looks for its frozenset, and no set holds one here
+            return False
         container, kind = container.items, dict
     if kind is dict:
         check_key(run, value)
@@ -213,8 +219,10 @@ def check_key(run: Run, key: Value) -> None:
     """Raise TypeError unless `key` may be a key of a dict; nested tuples are bounded and paid for."""
     kind = type(key)
     if kind is str or kind in _NUMBERS:
+        if kind is int:
+            run.spend(key.bit_length() >> 12)
         return
-    work, nodes = [(key, 0)], 0
+    work, nodes, bits = [(key, 0)], 0, 0
     while work:
         value, depth = work.pop()
         nodes += 1
@@ -223,8 +231,10 @@ def check_key(run: Run, key: Value) -> None:
             if depth > MAX_DEPTH or nodes + len(work) + len(value) > MAX_KEY_NODES:
                 raise Raised("ValueError", f"a key is a tuple nested too deep or of more than {MAX_KEY_NODES} values")
             work.extend((item, depth + 1) for item in value)
+        elif kind is int:
+            bits += value.bit_length()
         elif kind is Box:
             refuse_box("use as a key", value)
         elif kind not in _NUMBERS and kind not in (str, bytes, Handle) and value is not None:
             raise Raised("TypeError", f"unhashable type: '{type_name(value)}'")
-    run.spend(nodes >> 3)
+    run.spend((nodes >> 3) + (bits >> 12))

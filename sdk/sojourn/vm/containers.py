@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.vm.compare import check_key
-from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
+from sojourn.vm.faults import Raised, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
 from sojourn.vm.state import MEMBER, SLOT, Run, size_of
 from sojourn.vm.values import Box, DictView, ExcValue, Handle, Iter, RecordValue, SetValue, Value, type_name
@@ -72,6 +72,8 @@ def index(run: Run, container: Value, key: Value) -> Value:
 
 def _check_index(container: Value, key: Value) -> None:
     if type(key) in _INTS:
+        if type(container) is not range:
+            need_index(key, "IndexError")
         return
     refuse_box("index with", key)
     if type(container) is str:
@@ -121,11 +123,11 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
 
 def _slice(bounds: list[Value]) -> slice:
     refuse_box("slice with", *bounds)
-    for bound in bounds:
+    for bound in (bounds[2], *bounds[:2]):  # the step first, as CPython does
         if bound is not None and type(bound) not in _INTS:
             raise Raised("TypeError", "slice indices must be integers or None or have an __index__ method")
-    if bounds[2] is not None and bounds[2] == 0:
-        raise Raised("ValueError", "slice step cannot be zero")
+        if bound is bounds[2] and bound is not None and bound == 0:
+            raise Raised("ValueError", "slice step cannot be zero")
     return slice(*bounds)
 
 
@@ -255,14 +257,15 @@ def delete_index(run: Run, container: Value, key: Value) -> None:
         except IndexError:
             raise Raised("IndexError", "list assignment index out of range") from None
     else:
-        _immutable(container, "deletion")
+        _immutable(container, "deletion", key)
 
 
-def _immutable(container: Value, what: str) -> None:
+def _immutable(container: Value, what: str, key: Value = None) -> None:
     refuse_box("change", container)
     if type(container) is Box or type(container) in (Handle, RecordValue):
         raise no_operation("change", container)
-    negation = "doesn't" if what == "deletion" else "does not"
+    indexed = type(key) in _INTS and type(container) in _ITERABLE
+    negation = "doesn't" if what == "deletion" and indexed else "does not"
     word = "deletion" if what == "slice deletion" else what
     raise Raised("TypeError", f"'{type_name(container)}' object {negation} support item {word}")
 

@@ -69,7 +69,8 @@ def copy_values(
             run.allocate(size_of(value))
         return list(values)
     copier = _Copier(run, open_box, _INNER[extent])
-    return [copier.copy(value) for value in values]
+    with run.making(copier.copies):
+        return [copier.copy(value) for value in values]
 
 
 class _Copier:
@@ -77,6 +78,7 @@ class _Copier:
         self.run, self.open_box, self.inner = run, open_box, inner
         self.made: dict[int, Value] = {}
         self.kept: list[Value] = []  # keeps originals alive, so that no id is used twice
+        self.copies: list[Value] = []  # what counts as live while the copy goes on
         self.unfilled: list[tuple[Value, Value]] = []
 
     def copy(self, value: Value) -> Value:
@@ -140,18 +142,21 @@ class _Copier:
         return self._keep(original, tuple(items))
 
     def _pay(self, value: Value) -> None:
-        self.run.spend(1)
-        self.run.allocate(size_of(value))
+        size = size_of(value)
+        self.run.spend(1 + (size >> 9))
+        self.run.allocate(size)
 
     def _keep(self, original: Value, copied: Value) -> Value:
         self.made[id(original)] = copied
         self.kept.append(original)
+        self.copies.append(copied)
         return copied
 
     def _plain(self, value: Value) -> Value:
         kind = type(value)
         if kind in _SCALARS:
             if kind is str and not value.isascii():
+                self.run.spend(len(value) >> 6)
                 _check_text(value)
             self.run.allocate(size_of(value))
             return value

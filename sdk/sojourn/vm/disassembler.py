@@ -7,6 +7,8 @@ from sojourn.vm.program import Function, Program, value_of
 
 __all__ = ["disassemble"]
 
+LONG_BITS = 10_000  # CPython prints integers to 4300 digits
+
 _BUILTINS = tuple(BUILTINS)
 _METHODS = tuple(METHODS)
 
@@ -15,9 +17,9 @@ def disassemble(program: Program) -> str:
     """One line for each instruction: source line, position, operation, operands by name."""
     lines = [f"program {program.digest.hex()} contract {program.contract}"]
     for index, function in enumerate(program.functions):
-        params = ", ".join(function.locals[: function.params])
+        params = ", ".join(map(_shown, function.locals[: function.params]))
         mark = " entry" if index in program.entries else ""
-        lines.append(f"\nfunction {index} {function.name}({params}){mark}")
+        lines.append(f"\nfunction {index} {_shown(function.name)}({params}){mark}")
         line = 0
         for at, word in enumerate(function.code):
             op, a, b = unpack(word)
@@ -33,12 +35,13 @@ def _operand(program: Program, function: Function, kind: Operand, number: int) -
     if kind is Operand.NONE:
         return ""
     if kind is Operand.CONST:
-        return repr(value_of(program.constants[number]))
+        value = value_of(program.constants[number])
+        return hex(value) if type(value) is int and value.bit_length() > LONG_BITS else repr(value)
     if kind is Operand.TARGET:
         return f"-> {number}"
     if kind is Operand.SHAPE:
         shape = program.shapes[number]
-        return f"({', '.join(['.'] * shape.positional + [f'{name}=' for name in shape.names])})"
+        return f"({', '.join(['.'] * shape.positional + [f'{_shown(name)}=' for name in shape.names])})"
     tables = {
         Operand.LOCAL: function.locals,
         Operand.LOOP: function.locals,
@@ -53,4 +56,9 @@ def _operand(program: Program, function: Function, kind: Operand, number: int) -
         Operand.EXCEPTION: EXCEPTIONS,
         Operand.CONVERSION: tuple(f"!{name}" if name else "" for name in CONVERSIONS),
     }
-    return tables[kind][number] if kind in tables else str(number)
+    return _shown(tables[kind][number]) if kind in tables else str(number)
+
+
+def _shown(name: str) -> str:
+    """A name that anybody may have chosen: nothing in it moves a cursor or ends a line."""
+    return name if name.isprintable() else ascii(name)

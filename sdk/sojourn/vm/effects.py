@@ -115,11 +115,13 @@ def bind(spec: EffectSpec, shape: Shape) -> tuple[str, ...] | str:
     if shape.positional > len(spec.params):
         return f"{spec.name}() takes {len(spec.params)} positional arguments, {shape.positional} are given"
     names = spec.params[: shape.positional] + shape.names
-    for position, name in enumerate(names):
-        if name in names[:position]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
             return f"{spec.name}() is given {name!r} twice"
         if name not in spec.params and not spec.varkw:
             return f"{spec.name}() has no parameter {name!r}"
+        seen.add(name)
     missing = [name for name in spec.params[: spec.required] if name not in names]
     if missing:
         return f"{spec.name}() lacks {', '.join(repr(name) for name in missing)}"

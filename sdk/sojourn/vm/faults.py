@@ -16,7 +16,7 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["Exhausted", "Raised", "key_error", "no_operation", "refuse_box"]
+__all__ = ["Exhausted", "Raised", "key_error", "need_c_int", "need_index", "no_operation", "refuse_box"]
 
 BOX_HELP: Final = (
     "a box is sealed in the public world; pass it to private(f, box, fuel=..., memory=...), where f gets it opened, "
@@ -52,6 +52,18 @@ class Exhausted(Exception):
     def __init__(self, budget: Literal["fuel", "memory"]) -> None:
         self.budget = budget
         super().__init__(budget)
+
+
+def need_index(number: int, type_name: str = "OverflowError") -> None:
+    """Raise unless `number` has 64 bits, as CPython's counts and positions do; so on every machine."""
+    if not -(1 << 63) <= number < 1 << 63:
+        raise Raised(type_name, "cannot fit 'int' into an index-sized integer")
+
+
+def need_c_int(number: int) -> None:
+    """Raise unless `number` has 32 bits, as some of CPython's flags do."""
+    if not -(1 << 31) <= number < 1 << 31:
+        raise Raised("OverflowError", "Python int too large to convert to C int")
 
 
 def refuse_box(what: str, *values: Value) -> None:

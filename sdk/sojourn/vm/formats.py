@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["check_format"]
+__all__ = ["MAX_WIDTH", "check_format"]
 
 MAX_WIDTH: Final = 1_000
 
@@ -18,7 +18,7 @@ def check_format(spec: str) -> str | None:
     """Why a format is refused, or None if it is not."""
     match = _SPEC.fullmatch(spec)
     if match is None:
-        return f"the format {spec!r} is not in this language"
+        return f"the format {spec[:40]!a} is not in this language"
     if max(int(match["width"] or 0), int(match["precision"] or 0)) > MAX_WIDTH:
-        return f"the format {spec!r} asks for more than {MAX_WIDTH} characters"
+        return f"the format {spec!a} asks for more than {MAX_WIDTH} characters"
     return None

@@ -184,7 +184,7 @@ def items_of(run: Run, value: Value) -> Iterator[Value]:
     kind = type(value)
     if kind is list or kind is tuple or kind is bytes:
         run.spend(len(value) >> 3)
-        yield from tuple(value)
+        yield from value
         return
     it = make_iter(run, value)
     while (item := advance(run, it)) is not END:
@@ -205,8 +205,9 @@ def list_of(run: Run, value: Value) -> list[Value]:
             run.allocate(sum(size_of(character) for character in set(value)))
         return list(value)
     run.allocate(56)
-    result = []
-    for item in items_of(run, value):
-        run.allocate(SLOT)
-        result.append(item)
+    result: list[Value] = []
+    with run.making(result):
+        for item in items_of(run, value):
+            run.allocate(SLOT)
+            result.append(item)
     return result

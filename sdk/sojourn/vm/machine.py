@@ -26,7 +26,7 @@ from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.projection import advance
-from sojourn.vm.state import BOX_BYTES, BoxContent, Frame, Run, walk
+from sojourn.vm.state import BOX_BYTES, OPAQUE_BYTES, BoxContent, Frame, Run, walk
 from sojourn.vm.step import Ask, Enter, Fork, Stop, step
 from sojourn.vm.suspending import copy_frames
 from sojourn.vm.unwinding import line_of, text_of, unwind
@@ -57,6 +57,7 @@ class Machine:
         self.runs = runs
         self.asked: Effect | None = None
         self.outcome: Done | Failed | None = None
+        self.boxed = 0  # charges of the boxes made since those that nothing reaches were last forgotten
 
     @classmethod
     def start(
@@ -388,14 +389,17 @@ class Machine:
         a host that makes it twice makes the same. The effect resumes with a handle of kind `task`.
 
         Raises:
-            MachineError: no `task.spawn` is pending.
+            MachineError: no `task.spawn` is pending, or (in a forged state) what it asks for cannot begin.
         """
         effect = self._answered()
         if effect.name != "task.spawn":
             raise MachineError(f"{effect.name} is pending, which begins no child")
         fuel, memory = effect.args["fuel"], effect.args["memory"]
         run = self._child_run(child_run(effect.occurrence.run, effect.occurrence.operation, 0), fuel, memory)
-        run.frames.extend(copy_frames(run, effect.args["child"].frames))
+        try:
+            run.frames.extend(copy_frames(run, effect.args["child"].frames))
+        except (Raised, Exhausted) as problem:
+            raise MachineError(f"the child cannot begin: {problem}") from None
         return Machine(self.program, [run], projection=self.projection)
 
     def _open_for_region(self, box: Box) -> Value:
@@ -432,24 +436,41 @@ class Machine:
         box = Box(digest_parts("box", run.id, (run.operation - 1).to_bytes(8, "big")), region.label)
         run.boxes[box.id] = BoxContent(content, region.limit)
         run.frames[-1].stack.append(box)
+        self._forget(region.limit)
+
+    def _forget(self, charge: int) -> None:
+        """After a new box: drop what the boxes hold that nothing reaches, before it is more than the run may hold."""
+        self.boxed += OPAQUE_BYTES + charge
+        if self.boxed > self.runs[0].limit:
+            self.boxed = 0
+            boxes = self.runs[0].boxes
+            for lost in boxes.keys() - {value.id for value in walk(self.roots(), boxes) if type(value) is Box}:
+                del boxes[lost]
 
     def _box_result(self, run: Run, effect: Effect, value: Value) -> Box:
         """Box the result of an effect on boxes. What it holds is paid for by a budget of its own, the same for all."""
         purse = Run(run.program, run.id, run.label, region=True, operation=0, fuel=BOX_BYTES, memory=BOX_BYTES,
                     limit=BOX_BYTES, frames=[], boxes={})  # fmt: skip
         content: Value | RegionError
+        label = self._label_of_result(effect)
         try:
             content = admit(purse, (value,))[0]
+            if any(type(inner) is Handle and not inner.label.flows_to(label) for inner in walk((content,))):
+                raise Raised("ValueError", f"a handle in it does not flow to its box's label {label}")
         except Exhausted:
             content = RegionError("MemoryError", f"the result of {effect.name} is too large for a box", "memory")
         return self._new_box(run, effect, content)
 
     def _new_box(self, run: Run, effect: Effect, content: Value | RegionError) -> Box:
         run.allocate(BOX_BYTES)
-        label = Label.join_all(value.label for value in private_things(effect.args.values()))
-        box = Box(digest_parts("box", run.id, effect.occurrence.operation.to_bytes(8, "big")), label)
+        box = Box(digest_parts("box", run.id, effect.occurrence.operation.to_bytes(8, "big")),
+                  self._label_of_result(effect))  # fmt: skip
         run.boxes[box.id] = BoxContent(content, BOX_BYTES)
         return box
+
+    @staticmethod
+    def _label_of_result(effect: Effect) -> Label:
+        return Label.join_all(value.label for value in private_things(effect.args.values()))
 
     def _raised(self, problem: Raised, *, between: bool = False) -> None:
         """Go on in a handler, or end what executes now."""

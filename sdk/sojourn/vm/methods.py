@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.builtins import BUILTIN_FUNCTIONS
+from sojourn.vm.builtins import sort_list
 from sojourn.vm.compare import check_key, same
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
-from sojourn.vm.op import BUILTINS, METHODS
-from sojourn.vm.sets import SET_METHODS
+from sojourn.vm.op import METHODS
+from sojourn.vm.sets import SET_METHODS, disjoint
 from sojourn.vm.state import SLOT, Run, size_of
 from sojourn.vm.tables import KEYWORDS
 from sojourn.vm.text import repr_of
-from sojourn.vm.textmethods import NUMBER_METHODS, TEXT_METHODS, bounds
+from sojourn.vm.textmethods import NUMBER_METHODS, TEXT_METHODS, bounds, need_size
 from sojourn.vm.values import DictView, Handle, RecordValue, SetValue, Value, ViewKind, type_name
 
 __all__ = ["BY_CLASS", "call_method"]
@@ -23,7 +23,6 @@ __all__ = ["BY_CLASS", "call_method"]
 Arguments = list[Value]
 _INTS: Final = frozenset((bool, int))
 _NAMES: Final = tuple(METHODS)
-_SORTED: Final = tuple(BUILTINS).index("sorted")
 
 
 def call_method(
@@ -31,6 +30,8 @@ def call_method(
 ) -> Value:
     """`owner.name(*args, **keywords)` for the name with this number."""
     name = _NAMES[number]
+    if name == "update" and type(owner) is dict and len(args) > 1:
+        raise _misfit(owner, name, 0, 1, len(args))
     if keywords:
         args = _positional(owner, name, args, keywords)
     function = BY_CLASS.get((type(owner), name))
@@ -82,21 +83,15 @@ def _extend(run: Run, owner: list[Value], args: Arguments) -> None:
 
 
 def _insert(run: Run, owner: list[Value], args: Arguments) -> None:
-    _need_int(args[0])
+    need_size(args[0])
     run.allocate(SLOT)
     run.spend(len(owner) >> 6)
     owner.insert(max(min(args[0], len(owner)), -len(owner)), args[1])
 
 
-def _need_int(value: Value) -> None:
-    if type(value) not in _INTS:
-        refuse_box("count with", value)
-        raise Raised("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
-
-
 def _list_pop(run: Run, owner: list[Value], args: Arguments) -> Value:
     where = args[0] if args else -1
-    _need_int(where)
+    need_size(where)
     if not owner:
         raise Raised("IndexError", "pop from empty list")
     if not -len(owner) <= where < len(owner):
@@ -121,6 +116,9 @@ def _count(run: Run, owner: Value, args: Arguments) -> int:
 
 
 def _index(run: Run, owner: Value, args: Arguments) -> int:
+    if any(type(value) not in _INTS for value in args[1:]):
+        refuse_box("count with", *args[1:])
+        raise Raised("TypeError", "slice indices must be integers or have an __index__ method")
     start, stop = bounds(args, len(owner))
     for position in range(start, min(stop, len(owner))):
         if same(run, owner[position], args[0]):
@@ -128,6 +126,28 @@ def _index(run: Run, owner: Value, args: Arguments) -> int:
     if type(owner) is tuple:
         raise Raised("ValueError", "tuple.index(x): x not in tuple")
     raise Raised("ValueError", f"{repr_of(run, args[0])} is not in list")
+
+
+def _range_count(_run: Run, owner: range, args: Arguments) -> int:
+    refuse_box("compare", args[0])
+    wanted = args[0]
+    if type(wanted) is float and wanted.is_integer():
+        wanted = int(wanted)  # a range looks at each of its numbers to find a float
+    return int(type(wanted) in _INTS and wanted in owner)
+
+
+def _range_index(run: Run, owner: range, args: Arguments) -> int:
+    if _range_count(run, owner, args):
+        return owner.index(int(args[0]))
+    if type(args[0]) in _INTS:
+        raise Raised("ValueError", f"{repr_of(run, args[0])} is not in range")
+    raise Raised("ValueError", "sequence.index(x): x not in sequence")
+
+
+def _view_disjoint(run: Run, owner: DictView, args: Arguments) -> bool:
+    if owner.kind == ViewKind.VALUES:
+        raise Raised("AttributeError", "'dict_values' object has no attribute 'isdisjoint'")
+    return disjoint(run, owner, args)
 
 
 def _get(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
@@ -179,7 +199,11 @@ def _remove(run: Run, owner: list[Value], args: Arguments) -> None:
 
 
 def _sort(run: Run, owner: list[Value], args: Arguments) -> None:
-    owner[:] = BUILTIN_FUNCTIONS[_SORTED](run, [owner], {"reverse": args[0]} if args else {})
+    items = list_of(run, owner)
+    try:
+        sort_list(run, items, args[0] if args else False)
+    finally:
+        owner[:] = items
 
 
 def _view(kind: ViewKind) -> Callable[[Run, Value, Arguments], Value]:
@@ -204,6 +228,9 @@ BY_CLASS: Final[dict[tuple[type, str], tuple[int, int, Callable[[Run, Value, Arg
     (list, "sort"): (0, 1, _sort),
     (tuple, "count"): (1, 1, _count),
     (tuple, "index"): (1, 3, _index),
+    (range, "count"): (1, 1, _range_count),
+    (range, "index"): (1, 1, _range_index),
+    (DictView, "isdisjoint"): (1, 1, _view_disjoint),
     (dict, "copy"): (0, 0, _copy),
     (dict, "get"): (1, 2, _get),
     (dict, "items"): (0, 0, _view(ViewKind.ITEMS)),

@@ -82,21 +82,34 @@ def reach_of(program: Program, codes: tuple[Code, ...]) -> dict[str, frozenset[s
             name = program.names[a] if op == Op.EFFECT else TASKS.get(op, "")
             if name and "region" not in EFFECTS[name].worlds:
                 raise ProgramInvalid(f"function {codes[index].name}, instruction {at}: {name} inside a private region")
-    result: dict[str, frozenset[str]] = {}
+    called, executed = _effects(program, codes, _CALLS), _effects(program, codes, _ALL)
     for entry in program.entries:
-        for name in _effects(program, codes, walk_functions(codes, [entry], _CALLS)):
+        for name in sorted(called[entry]):
             if "public" not in EFFECTS[name].worlds:
                 raise ProgramInvalid(f"entry {codes[entry].name}: {name} outside of a private region")
-        result[codes[entry].name] = frozenset(_effects(program, codes, walk_functions(codes, [entry])))
-    return result
+    return {codes[entry].name: frozenset(executed[entry]) for entry in program.entries}
 
 
-def _effects(program: Program, codes: tuple[Code, ...], functions: list[int]) -> set[str]:
-    found = set()
-    for index in functions:
-        for op, a, _ in codes[index].instructions:
+def _effects(program: Program, codes: tuple[Code, ...], edges: frozenset[Op]) -> list[set[str]]:
+    """For each function, the effects of all functions that `edges` lead to from it.
+
+    Effects are passed on to callers until nothing changes: linear in the code, however many entries there are.
+    """
+    found: list[set[str]] = [set() for _ in codes]
+    callers: list[set[int]] = [set() for _ in codes]
+    for index, code in enumerate(codes):
+        for op, a, _ in code.instructions:
             if op == Op.EFFECT:
-                found.add(program.names[a])
+                found[index].add(program.names[a])
             elif op in TASKS:
-                found.add(TASKS[op])
+                found[index].add(TASKS[op])
+            elif op in edges:
+                callers[a].add(index)
+    work = list(range(len(codes)))
+    while work:
+        index = work.pop()
+        for caller in callers[index]:
+            if not found[index] <= found[caller]:
+                found[caller] |= found[index]
+                work.append(caller)
     return found

@@ -23,12 +23,13 @@ from sojourn.vm.program import CONTRACT
 from sojourn.vm.progress import Done, Effect, Failed
 from sojourn.vm.snapshot import FrameRow, PendingRow, RunRow, Snapshot, SuspendedCell, dump
 from sojourn.vm.state import BoxContent, Frame, Run, walk
-from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, Suspended, Value
+from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, Suspended, Value
 from sojourn.vm.verifier import Code, VerifiedProgram
 
 __all__ = ["load"]
 
 MAX_OPERATION: Final = 1 << 62
+_LEAVES: Final = frozenset((int, str, bytes, Handle, range))
 
 
 def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
@@ -200,11 +201,27 @@ class _Loader:
             raise SnapshotInvalid("a run failed with a code that there is not")
         return Failed(code, line, detail)
 
+    def _contents(self, machine: Machine) -> None:
+        """What a box holds flows to its label, and no two boxes share what can change: each is looked at once."""
+        seen: set[int] = set()
+        boxes = machine.runs[0].boxes
+        for box in [value for value in walk(machine.roots(), boxes) if type(value) is Box]:
+            content = boxes[box.id].content
+            for value in walk(() if isinstance(content, RegionError) else (content,)):
+                if type(value) is Handle and not value.label.flows_to(box.label):
+                    raise SnapshotInvalid("a box holds a handle that does not flow to its label")
+                if type(value) in _LEAVES or value == ():
+                    continue
+                if id(value) in seen:
+                    raise SnapshotInvalid("two boxes share what they hold")
+                seen.add(id(value))
+
     def _worlds(self, machine: Machine) -> None:
         """No box inside of a box; no handle or box in a region that is labelled beyond it."""
         for value in walk(row.content for row in machine.runs[0].boxes.values()):
             if type(value) is Box or type(value) in INNER_KINDS:
                 raise SnapshotInvalid("a box holds another one, or what is no plain value")
+        self._contents(machine)
         for run in machine.runs[1:]:
             asked = machine.asked.args.values() if machine.asked is not None and run is machine.runs[-1] else ()
             for value in walk((*run.roots(), *asked)):

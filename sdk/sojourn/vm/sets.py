@@ -14,7 +14,7 @@ from sojourn.vm.iteration import items_of
 from sojourn.vm.state import MEMBER, Run
 from sojourn.vm.values import Box, DictView, SetValue, Value, ViewKind
 
-__all__ = ["SET_METHODS", "SET_OPERATORS", "is_set_operation", "set_operation"]
+__all__ = ["SET_METHODS", "SET_OPERATORS", "disjoint", "is_set_operation", "set_operation"]
 
 Arguments = list[Value]
 Method = Callable[[Run, SetValue, Arguments], Value]
@@ -71,13 +71,14 @@ def _set_from(run: Run, value: Value) -> SetValue:
     if type(value) is SetValue:
         return value
     refuse_box("iterate over", value)
-    made: Members = {}
-    for item in items_of(run, value):
-        check_key(run, item)
-        if item not in made:
-            run.allocate(MEMBER)
-            made[item] = None
-    return SetValue(made)
+    made = SetValue({})
+    with run.making(made):
+        for item in items_of(run, value):
+            check_key(run, item)
+            if item not in made.items:
+                run.allocate(MEMBER)
+                made.items[item] = None
+    return made
 
 
 def _folding(op: str, *, inplace: bool) -> Method:
@@ -85,7 +86,9 @@ def _folding(op: str, *, inplace: bool) -> Method:
         run.allocate(56 + MEMBER * len(owner.items))
         made = SetValue(dict(owner.items))
         for value in args:
-            made = _combined(run, SET_OPERATORS[op], made, _set_from(run, value))
+            with run.making(made):
+                other = _set_from(run, value)
+            made = _combined(run, SET_OPERATORS[op], made, other)
         if not inplace:
             return made
         _replace(owner, made.items)
@@ -109,11 +112,14 @@ def _add(run: Run, owner: SetValue, args: Arguments) -> None:
 
 
 def _discard(run: Run, owner: SetValue, args: Arguments) -> None:
-    check_key(run, args[0])
-    owner.items.pop(args[0], None)
+    if type(args[0]) is not SetValue:
+        check_key(run, args[0])
+        owner.items.pop(args[0], None)
 
 
 def _remove(run: Run, owner: SetValue, args: Arguments) -> None:
+    if type(args[0]) is SetValue:
+        raise key_error(args[0])
     check_key(run, args[0])
     if args[0] not in owner.items:
         raise key_error(args[0])
@@ -145,11 +151,17 @@ def _subset(run: Run, owner: SetValue, args: Arguments) -> bool:
 
 
 def _superset(run: Run, owner: SetValue, args: Arguments) -> bool:
-    return all(item in owner.items for item in _set_from(run, args[0]).items)
+    other = _set_from(run, args[0]).items
+    run.spend(len(other) >> 3)
+    return all(item in owner.items for item in other)
 
 
-def _disjoint(run: Run, owner: SetValue, args: Arguments) -> bool:
-    return not any(item in owner.items for item in _set_from(run, args[0]).items)
+def disjoint(run: Run, owner: Value, args: Arguments) -> bool:
+    """`owner.isdisjoint(other)` of a set, or of a view of keys or items."""
+    members = owner.items if type(owner) is SetValue else _set_from(run, owner).items
+    other = _set_from(run, args[0]).items
+    run.spend(len(other) >> 3)
+    return not any(item in members for item in other)
 
 
 SET_METHODS: Final[dict[str, tuple[int, int, Method]]] = {
@@ -161,7 +173,7 @@ SET_METHODS: Final[dict[str, tuple[int, int, Method]]] = {
     "discard": (1, 1, _discard),
     "intersection": (0, MANY, _folding("&", inplace=False)),
     "intersection_update": (0, MANY, _folding("&", inplace=True)),
-    "isdisjoint": (1, 1, _disjoint),
+    "isdisjoint": (1, 1, disjoint),
     "issubset": (1, 1, _subset),
     "issuperset": (1, 1, _superset),
     "pop": (0, 0, _pop),

@@ -8,7 +8,7 @@ branch is unknown and left out. Nothing is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -18,9 +18,12 @@ from sojourn.vm.reach import walk_functions
 from sojourn.vm.values import Value
 from sojourn.vm.verifier import Code, VerifiedProgram
 
-__all__ = ["EffectSite", "effect_sites"]
+__all__ = ["UNKNOWN", "EffectSite", "effect_sites", "literal_of", "traced"]
 
-_UNKNOWN: Final = object()
+UNKNOWN: Final = object()
+"""A value on the stack of which nothing is known."""
+
+Follow = Callable[[int, int, list[object]], object]
 _MINUS: Final = UNARY.index("-")
 
 
@@ -58,24 +61,37 @@ def effect_sites(program: VerifiedProgram, entry: str) -> tuple[EffectSite, ...]
 
 
 def _sites(program: VerifiedProgram, code: Code) -> list[EffectSite]:
-    targets = _targets(code)
     found: list[EffectSite] = []
+    for at, op, a, taken in traced(program, code, lambda op, a, taken: literal_of(program, op, a, taken)):
+        if op == Op.EFFECT:
+            names = code.effects[at]
+            known = {name: value for name, value in zip(names, taken, strict=True) if value is not UNKNOWN}
+            name = program.program.names[a]
+            found.append(EffectSite(name, code.name, code.lines[at], names, MappingProxyType(known)))
+    return found
+
+
+def traced(program: VerifiedProgram, code: Code, follow: Follow) -> Iterator[tuple[int, int, int, list[object]]]:
+    """Each instruction of a function that control can come to: position, operation, first operand, values it takes.
+
+    Args:
+        program: whose function it is.
+        code: of the function.
+        follow: what is known of the one value that an instruction gives: of its operation, first operand and the values
+            it takes. Asked after the instruction was yielded. At the target of a jump nothing is known.
+    """
+    targets = _targets(code)
     stack: list[object] = []
     for at, (op, a, b) in enumerate(code.instructions):
         if code.depth[at] < 0:  # control never comes here
             continue
         if at in targets or len(stack) != code.depth[at]:
-            stack = [_UNKNOWN] * code.depth[at]
+            stack = [UNKNOWN] * code.depth[at]
         pops, pushes = stack_effect(op, a, b, program.program.shapes)
         taken = stack[len(stack) - pops :]
-        if op == Op.EFFECT:
-            names = code.effects[at]
-            known = {name: value for name, value in zip(names, taken, strict=True) if value is not _UNKNOWN}
-            name = program.program.names[a]
-            found.append(EffectSite(name, code.name, code.lines[at], names, MappingProxyType(known)))
+        yield at, op, a, taken
         del stack[len(stack) - pops :]
-        stack += [_result(program, op, a, taken)] if pushes == 1 else [_UNKNOWN] * pushes
-    return found
+        stack += [follow(op, a, taken)] if pushes == 1 else [UNKNOWN] * pushes
 
 
 def _targets(code: Code) -> set[int]:
@@ -88,11 +104,12 @@ def _targets(code: Code) -> set[int]:
     return found
 
 
-def _result(program: VerifiedProgram, op: int, a: int, taken: list[object]) -> object:
+def literal_of(program: VerifiedProgram, op: int, a: int, taken: list[object]) -> object:
+    """What an instruction gives that makes a literal, else `UNKNOWN`."""
     if op == Op.CONST:
         return program.constants[a]
-    if op in {Op.LIST, Op.TUPLE} and _UNKNOWN not in taken:
+    if op in {Op.LIST, Op.TUPLE} and UNKNOWN not in taken:
         return tuple(taken)
     if op == Op.UNARY and a == _MINUS and type(taken[0]) in {int, float}:
         return -taken[0]  # type: ignore[operator]
-    return _UNKNOWN
+    return UNKNOWN

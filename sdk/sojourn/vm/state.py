@@ -2,13 +2,15 @@
 
 Costs come from the table in this module, never from the host. Memory is counted down as values are made; when the
 counter runs out, the live values are counted again at that instruction, which is deterministic because the counter is
-part of the state. Text, bytes and large integers count once by value (their sharing is not kept in a snapshot),
-containers once by identity. A box counts what was charged when it was made, whatever it holds.
+part of the state. What an instruction is still making (`Run.building`) is live too. Text, bytes and large integers
+count once by value (their sharing is not kept in a snapshot), containers once by identity. A box counts what was
+charged when it was made, whatever it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,11 +38,13 @@ __all__ = [
     "CELL_BYTES",
     "FRAME_BYTES",
     "MEMBER",
+    "OPAQUE_BYTES",
     "SLOT",
     "BoxContent",
     "Frame",
     "Run",
     "bytes_of_int",
+    "bytes_of_parts",
     "bytes_of_text",
     "size_of",
     "walk",
@@ -61,6 +65,12 @@ FRAME_BYTES: Final = 200
 def bytes_of_text(text: str) -> int:
     """Cost of a string."""
     return 48 + (len(text) if text.isascii() else 4 * len(text))
+
+
+def bytes_of_parts(parts: Sequence[str]) -> int:
+    """Cost of joining strings: one that is not ASCII makes every character of the result as wide."""
+    width = 1 if all(map(str.isascii, parts)) else 4
+    return 48 * len(parts) + width * sum(map(len, parts))
 
 
 def bytes_of_int(bits: int) -> int:
@@ -193,6 +203,7 @@ class Run:
         memory: bytes that may be taken before the live values are counted again.
         limit: bytes that live values may cost.
         boxes: content of the boxes of the public world; empty in a region.
+        building: what the current instruction is making piece by piece; empty between instructions.
     """
 
     program: VerifiedProgram
@@ -205,6 +216,7 @@ class Run:
     limit: int
     frames: list[Frame]
     boxes: dict[bytes, BoxContent]
+    building: list[Value] = field(default_factory=list)
 
     def spend(self, fuel: int) -> None:
         """Pay for work beyond the one instruction that is already paid; raises `Exhausted`."""
@@ -226,6 +238,15 @@ class Run:
             raise Exhausted("memory")
         self.memory -= size
 
+    @contextmanager
+    def making(self, value: Value) -> Iterator[None]:
+        """Count `value` among the live values while it grows within one instruction."""
+        self.building.append(value)
+        try:
+            yield
+        finally:
+            self.building.pop()
+
     def roots(self) -> Iterator[Value]:
         """The values in all frames, in order."""
         for frame in self.frames:
@@ -238,12 +259,14 @@ class Run:
         return FRAME_BYTES + SLOT * (len(code.locals) + code.most)
 
     def _live(self) -> int:
+        """Cost of the live values. The work is paid for by the slots looked at, whatever lies in them."""
         total = sum(self.frame_bytes(frame.function) for frame in self.frames)
-        visited = 0
-        for value in walk(self.roots()):
-            visited += 1
-            total += size_of(value)
+        work = 0
+        for value in walk((*self.roots(), *self.building)):
+            size = size_of(value)
+            work += 1 + (size >> 9)
+            total += size
             if type(value) is Box:
                 total += self.boxes[value.id].charge
-        self.spend(visited // 8)
+        self.spend(work // 8)
         return total

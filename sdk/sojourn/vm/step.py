@@ -20,7 +20,7 @@ from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.methods import call_method
 from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, EXTENDS, UNARY, Op
-from sojourn.vm.state import CELL_BYTES, MEMBER, SLOT, Frame, Run, bytes_of_text, size_of
+from sojourn.vm.state import CELL_BYTES, MEMBER, SLOT, Frame, Run, bytes_of_parts, size_of
 from sojourn.vm.suspending import suspend
 from sojourn.vm.text import format_by, format_of
 from sojourn.vm.values import (
@@ -402,7 +402,7 @@ def _join(run: Run, frame: Frame, a: int, _: int) -> None:
     for part in parts:
         if type(part) is not str:
             raise Raised("TypeError", f"a piece of an f-string is not text but '{type_name(part)}'")
-    run.allocate(sum(bytes_of_text(part) for part in parts))
+    run.allocate(bytes_of_parts(parts))
     run.spend(sum(len(part) for part in parts) >> 5)
     _take(frame, a)
     frame.stack.append("".join(parts))

@@ -11,8 +11,8 @@ from typing import Final
 
 from sojourn.vm.compare import MAX_DEPTH
 from sojourn.vm.faults import Raised, no_operation, refuse_box
-from sojourn.vm.formats import check_format
-from sojourn.vm.state import Run, bytes_of_text
+from sojourn.vm.formats import MAX_WIDTH, check_format
+from sojourn.vm.state import SLOT, Run, bytes_of_text
 from sojourn.vm.values import Box, DictView, ExcValue, SetValue, Value, ViewKind, canonical_float, type_name
 
 __all__ = ["ascii_of", "exception_text", "float_of", "format_by", "format_of", "int_of", "repr_of", "str_of"]
@@ -48,29 +48,32 @@ def str_of(run: Run, value: Value) -> str:
 
 def exception_text(run: Run, value: ExcValue) -> str:
     """`str(value)` of an exception."""
+    depth = 0
+    while len(value.args) == 1 and value.name != "KeyError" and type(value.args[0]) is ExcValue:
+        value, depth = value.args[0], depth + 1
+        if depth > MAX_DEPTH:
+            raise Raised("RecursionError", "maximum recursion depth exceeded while getting the str of an object")
     if len(value.args) != 1:
         return repr_of(run, value.args) if value.args else ""
-    if value.name == "KeyError" or type(value.args[0]) is ExcValue:
-        return repr_of(run, value.args[0]) if value.name == "KeyError" else exception_text(run, value.args[0])
-    return str_of(run, value.args[0])
+    return repr_of(run, value.args[0]) if value.name == "KeyError" else str_of(run, value.args[0])
 
 
 def ascii_of(run: Run, value: Value) -> str:
     """`ascii(value)`: no Unicode table is needed for it, so that all text has one."""
-    parts: list[str] = []
-    _Writer(run, parts, plain=True).write(value, 0)
-    result = "".join(parts)
-    run.allocate(bytes_of_text(result))
-    return result
+    return _written(run, value, plain=True)
 
 
 def repr_of(run: Run, value: Value) -> str:
     """`repr(value)`."""
+    return _written(run, value, plain=False)
+
+
+def _written(run: Run, value: Value, *, plain: bool) -> str:
     parts: list[str] = []
-    _Writer(run, parts).write(value, 0)
-    result = "".join(parts)
-    run.allocate(bytes_of_text(result))
-    return result
+    with run.making(parts):
+        _Writer(run, parts, plain=plain).write(value, 0)
+        run.allocate(48 + sum(map(len, parts)) * (1 if all(map(str.isascii, parts)) else 4))
+    return "".join(parts)
 
 
 class _Writer:
@@ -89,6 +92,7 @@ class _Writer:
         elif kind is str:
             self.parts.append(_quoted(self.run, value, plain=self.plain))
         elif kind is bytes:
+            self.run.spend(len(value) >> 5)
             self.run.allocate(4 * len(value))
             self.parts.append(repr(value))
         elif kind is range:
@@ -108,7 +112,7 @@ class _Writer:
         else:
             refuse_box("print", value)
             raise no_operation("print", value)
-        self.run.allocate(len(self.parts[-1]))
+        self.run.allocate(len(self.parts[-1]) + (2 * SLOT if depth else 0))  # with what stands beside it
 
     def _range(self, value: range) -> None:
         step = f", {_digits(self.run, value.step)}" if value.step != 1 else ""
@@ -166,7 +170,7 @@ def format_by(run: Run, value: Value, spec: Value, conversion: str = "") -> str:
     """`format(value, spec)` with a computed format."""
     if type(spec) is not str:
         refuse_box("use", spec)
-        raise Raised("TypeError", f"format() argument 2 must be str, not {type_name(spec)}")
+        raise Raised("TypeError", f"format() argument 2 must be str, not {'None' if spec is None else type_name(spec)}")
     problem = check_format(spec)
     if problem is not None:
         raise Raised("ValueError", problem)
@@ -187,6 +191,16 @@ def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
             _digits(run, value)
     elif kind not in (bool, int, float):
         raise Raised("TypeError", f"unsupported format string passed to {type_name(value)}.__format__")
+    if kind is int and spec[-1] == "c" and not (0 <= value < 0xD800 or 0xE000 <= value < 0x110000):
+        if 0xD800 <= value < 0xE000:
+            raise Raised("ValueError", "text with lone surrogates is not a value of the language")
+        if not -(1 << 63) <= value < 1 << 63:
+            raise Raised("OverflowError", "Python int too large to convert to C long")
+        raise Raised("OverflowError", "%c arg not in range(0x110000)")
+    if kind is str and len(value) > MAX_WIDTH:
+        run.spend(len(value) >> 5)
+        run.allocate(bytes_of_text(value))
+        return format(value, spec)
     try:
         result = format(value, spec)
     except OverflowError:
@@ -262,10 +276,8 @@ def float_of(run: Run, value: Value) -> float:
         raise Raised("TypeError", f"float() argument must be a string or a real number, not '{type_name(value)}'")
     run.spend(len(value) >> 4)
     if not value.isascii():
-        raise Raised(
-            "ValueError", f"could not convert string to float: {_quoted(run, value) if kind is str else repr(value)}"
-        )
+        raise Raised("ValueError", f"could not convert string to float: {repr_of(run, value)}")
     try:
         return canonical_float(float(value))
     except ValueError:
-        raise Raised("ValueError", f"could not convert string to float: {value!r}") from None
+        raise Raised("ValueError", f"could not convert string to float: {repr_of(run, value)}") from None

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.faults import Raised, refuse_box
+from sojourn.vm.compare import truth
+from sojourn.vm.faults import Raised, need_c_int, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
 from sojourn.vm.values import DictView, Iter, SetValue, Value, type_name
 
-__all__ = ["BLANKS", "NUMBER_METHODS", "TEXT_METHODS", "bounds"]
+__all__ = ["BLANKS", "NUMBER_METHODS", "TEXT_METHODS", "bounds", "need_size"]
 
 Arguments = list[Value]
 Method = Callable[[Run, Value, Arguments], Value]
@@ -21,7 +22,7 @@ Row = tuple[int, int, Method]
 
 _INTS: Final = frozenset((bool, int))
 BLANKS: Final = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
-_BYTEBLANKS: Final = b" \t\n\r\x0b\x0c"
+_BYTE_BLANKS: Final = b" \t\n\r\x0b\x0c"
 _ITERABLE: Final = frozenset((list, tuple, str, dict, range, bytes, DictView, Iter, SetValue))
 
 
@@ -30,6 +31,13 @@ def need_int(value: Value) -> None:
     if type(value) not in _INTS:
         refuse_box("count with", value)
         raise Raised("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
+
+
+def need_size(value: Value) -> None:
+    """Raise unless `value` is an int that counts what memory can hold."""
+    need_int(value)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise Raised("OverflowError", "Python int too large to convert to C ssize_t")
 
 
 def bounds(args: Arguments, length: int) -> tuple[int, int]:
@@ -51,7 +59,17 @@ def _need(owner: Value, value: Value, message: str) -> None:
         refuse_box("use", value)
         if type(owner) is bytes:
             message = "a bytes-like object is required, not '{}'"
-        raise Raised("TypeError", message.format(type_name(value)))
+        raise Raised("TypeError", message.format(_shown(value) if "()" in message else type_name(value)))
+
+
+def _shown(value: Value) -> str:
+    """The class of an argument, as CPython's checks of arguments write it."""
+    return "None" if value is None else type_name(value)
+
+
+def backwards(owner: Value, wanted: Value) -> int:
+    """Fuel of a search from the end: CPython's takes the product of both lengths where text repeats itself."""
+    return len(wanted) * max(len(owner) - len(wanted), 0) >> 8
 
 
 def _made(run: Run, text: str | bytes) -> str | bytes:
@@ -71,7 +89,9 @@ def _join(run: Run, owner: Value, args: Arguments) -> Value:
         if type(item) is not type(owner):
             refuse_box("use", item)
             raise Raised("TypeError", f"sequence item {position}: expected {wanted}, {type_name(item)} found")
-    run.allocate(sum(_bytes(item) for item in items) + _bytes(owner) * len(items))
+    narrow = type(owner) is bytes or (owner.isascii() and all(map(str.isascii, items)))
+    length = sum(map(len, items)) + len(owner) * len(items)
+    run.allocate(48 * (2 * len(items)) + length * (1 if narrow else 4))
     run.spend(sum(len(item) for item in items) >> 5)
     return owner.join(items)
 
@@ -83,6 +103,7 @@ def _bytes(text: str | bytes) -> int:
 def _split(name: str) -> Method:
     def split(run: Run, owner: Value, args: Arguments) -> Value:
         separator, most = args[0] if args else None, args[1] if len(args) > 1 else -1
+        need_size(most)
         if separator is not None:
             _need(owner, separator, "must be str or None, not {}")
             if not separator:
@@ -91,8 +112,7 @@ def _split(name: str) -> Method:
             raise Raised(
                 "ValueError", f"{name}() of text outside ASCII needs a separator: which characters are blank differs"
             )
-        need_int(most)
-        run.spend(len(owner) >> 4)
+        run.spend((len(owner) >> 4) + (backwards(owner, separator) if name == "rsplit" and separator else 0))
         pieces = 1 + (owner.count(separator) if separator else len(owner) // 2)
         run.allocate(56 + pieces * (SLOT + 48) + _bytes(owner))
         function = owner.split if name == "split" else owner.rsplit
@@ -104,6 +124,7 @@ def _split(name: str) -> Method:
 def _splitlines(run: Run, owner: Value, args: Arguments) -> Value:
     keep = args[0] if args else False
     need_int(keep)
+    need_c_int(keep)
     _ascii(owner, "splitlines")
     run.spend(len(owner) >> 4)
     run.allocate(56 + (len(owner) + 1) * (SLOT + 48) if len(owner) < 64 else 56 + 90 * len(owner))
@@ -131,7 +152,7 @@ def _strip(name: str) -> Method:
     def strip(run: Run, owner: Value, args: Arguments) -> Value:
         characters = args[0] if args else None
         if characters is None:
-            characters = BLANKS if type(owner) is str else _BYTEBLANKS
+            characters = BLANKS if type(owner) is str else _BYTE_BLANKS
         else:
             _need(owner, characters, f"{name} arg must be None or str")
         run.allocate(_bytes(owner))
@@ -152,7 +173,7 @@ def _edge(name: str) -> Method:
             raise Raised("TypeError", what)
         for option in args[0] if many else (args[0],):
             _need(owner, option, f"tuple for {name} must only contain str, not {{}}")
-            run.spend(len(option) >> 5)
+            run.spend((len(option) >> 5) + many)
             if getattr(owner, name)(option, start, stop):
                 return True
         return False
@@ -164,7 +185,7 @@ def _replace(run: Run, owner: Value, args: Arguments) -> Value:
     _need(owner, args[0], "replace() argument 1 must be str, not {}")
     _need(owner, args[1], "replace() argument 2 must be str, not {}")
     most = args[2] if len(args) > 2 else -1
-    need_int(most)
+    need_size(most)
     run.spend(len(owner) >> 4)
     found = owner.count(args[0])
     found = found if most < 0 else min(found, most)
@@ -179,6 +200,7 @@ def _search(name: str) -> Method:
 
     def search(run: Run, owner: Value, args: Arguments) -> int:
         wanted = args[0]
+        start, stop = bounds(args, len(owner))
         if type(owner) is bytes and type(wanted) in _INTS:
             if not 0 <= wanted < 256:
                 raise Raised("ValueError", "byte must be in range(0, 256)")
@@ -186,8 +208,9 @@ def _search(name: str) -> Method:
             refuse_box("use", wanted)
             what = "must be str, not {}" if type(owner) is str else _BYTES_ARGUMENT
             raise Raised("TypeError", what.format(type_name(wanted)))
-        start, stop = bounds(args, len(owner))
         run.spend(len(owner) >> 4)
+        if name[0] == "r" and type(wanted) not in _INTS:
+            run.spend(backwards(owner, wanted))
         if name == "count":
             return int(owner.count(wanted, start, stop))
         position = int((owner.rfind if name[0] == "r" else owner.find)(wanted, start, stop))
@@ -203,11 +226,13 @@ _BYTES_ARGUMENT: Final = "argument should be integer or bytes-like object, not '
 
 def _pad(name: str) -> Method:
     def pad(run: Run, owner: Value, args: Arguments) -> Value:
-        need_int(args[0])
+        need_size(args[0])
         fill: Value = args[1] if len(args) > 1 else " " if type(owner) is str else b" "
         if type(fill) is not type(owner) or len(fill) != 1:
             refuse_box("use", fill)
-            if type(fill) is not type(owner):
+            if type(owner) is bytes:
+                what = f"{name}() argument 2 must be a byte string of length 1, not {_shown(fill)}"
+            elif type(fill) is not str:
                 what = f"The fill character must be a unicode character, not {type_name(fill)}"
             else:
                 what = "The fill character must be exactly one character long"
@@ -221,7 +246,7 @@ def _pad(name: str) -> Method:
 
 
 def _zfill(run: Run, owner: Value, args: Arguments) -> Value:
-    need_int(args[0])
+    need_size(args[0])
     width = max(args[0], len(owner))
     run.allocate(48 + 4 * width)
     run.spend(width >> 5)
@@ -241,7 +266,7 @@ def _partition(name: str) -> Method:
         _need(owner, args[0], "must be str, not {}")
         if not args[0]:
             raise Raised("ValueError", "empty separator")
-        run.spend(len(owner) >> 4)
+        run.spend((len(owner) >> 4) + (backwards(owner, args[0]) if name == "rpartition" else 0))
         run.allocate(56 + 3 * (SLOT + 48) + _bytes(owner))
         return tuple(getattr(owner, name)(args[0]))
 
@@ -257,18 +282,18 @@ _ENCODINGS: Final = {
 }
 
 
-def _codec(args: Arguments) -> str:
+def _codec(method: str, args: Arguments) -> str:
     name = args[0] if args else "utf-8"
     if type(name) is not str:
         refuse_box("use", name)
-        raise Raised("TypeError", f"the name of an encoding is text, not '{type_name(name)}'")
+        raise Raised("TypeError", f"{method}() argument 'encoding' must be str, not {_shown(name)}")
     if name.lower() not in _ENCODINGS:
         raise Raised("ValueError", f"the encoding {name[:40]!a} is not in this language; use utf-8, ascii or latin-1")
     return _ENCODINGS[name.lower()]
 
 
 def _encode(run: Run, owner: str, args: Arguments) -> bytes:
-    codec = _codec(args)
+    codec = _codec("encode", args)
     run.allocate(48 + 4 * len(owner))
     run.spend(len(owner) >> 4)
     try:
@@ -278,7 +303,7 @@ def _encode(run: Run, owner: str, args: Arguments) -> bytes:
 
 
 def _decode(run: Run, owner: bytes, args: Arguments) -> str:
-    codec = _codec(args)
+    codec = _codec("decode", args)
     run.allocate(48 + 4 * len(owner))
     run.spend(len(owner) >> 4)
     try:
@@ -328,8 +353,8 @@ def _bit_count(run: Run, owner: int, _: Arguments) -> int:
 def _to_bytes(run: Run, owner: int, args: Arguments) -> bytes:
     defaults: tuple[Value, ...] = (1, "big", False)
     length, order, signed = (*args, *defaults[len(args) :])
-    need_int(length)
-    need_int(signed)
+    need_size(length)
+    signed = truth(signed)
     if type(order) is not str or order not in ("big", "little"):
         raise Raised("ValueError", "byteorder must be either 'little' or 'big'")
     if length < 0:
@@ -337,9 +362,14 @@ def _to_bytes(run: Run, owner: int, args: Arguments) -> bytes:
     run.allocate(48 + length)
     run.spend((length + bytes_of_int(int(owner).bit_length())) >> 5)
     try:
-        return int(owner).to_bytes(length, "big" if order == "big" else "little", signed=bool(signed))
+        return int(owner).to_bytes(length, "big" if order == "big" else "little", signed=signed)
     except OverflowError as problem:
         raise Raised("OverflowError", str(problem)) from None
+
+
+def _float_hex(run: Run, owner: float, _: Arguments) -> str:
+    run.allocate(80)
+    return owner.hex()
 
 
 def _is_integer(_run: Run, owner: float, _: Arguments) -> bool:
@@ -358,5 +388,5 @@ _INT_METHODS: Final[dict[str, Row]] = {
 NUMBER_METHODS: Final[dict[type, dict[str, Row]]] = {
     int: _INT_METHODS,
     bool: _INT_METHODS,
-    float: {"is_integer": (0, 0, _is_integer)},
+    float: {"hex": (0, 0, _float_hex), "is_integer": (0, 0, _is_integer)},
 }

@@ -45,6 +45,7 @@ MAX_LOCALS: Final = 1_024
 MAX_STACK: Final = 1_024
 MAX_ARGUMENTS: Final = 255
 MAX_NESTED_HANDLERS: Final = 64
+MAX_CLASSES_CHARS: Final = 1_024  # all classes there are fit
 
 _PLAIN: Final = frozenset((Operand.TARGET, Operand.SHAPE, Operand.NAME, Operand.FUNCTION, Operand.NONE))
 # Operations whose arguments or operands say more than the range of a number.
@@ -122,7 +123,8 @@ def verify(program_bytes: bytes) -> VerifiedProgram:
         )
     _check_tables(program)
     constants = values_of(program.constants)
-    codes = tuple(_FunctionCheck(program, function, constants).code() for function in program.functions)
+    known: _Bound = {}
+    codes = tuple(_FunctionCheck(program, function, constants, known).code() for function in program.functions)
     return VerifiedProgram(program, digest(program_bytes), codes, constants, reach_of(program, codes))
 
 
@@ -154,11 +156,31 @@ def _check_tables(program: Program) -> None:
             raise ProgramInvalid("a call names an argument twice")
 
 
+# How calls that were looked at are bound, by operation and operands: a program may make one call many times.
+_Bound = dict[tuple[int, int, int], BoundCall | tuple[str, ...] | str]
+
+
 class _FunctionCheck:
     """The checks of one function."""
 
-    def __init__(self, program: Program, function: Function, constants: tuple[Value, ...]) -> None:
-        self.program, self.function, self.constants = program, function, constants
+    def __init__(self, program: Program, function: Function, constants: tuple[Value, ...], known: _Bound) -> None:
+        self.program, self.function, self.constants, self.known = program, function, constants, known
+        locals_, count = len(function.locals), len(program.constants)
+        self.limits: dict[Operand, int] = {
+            **_RANGES,
+            Operand.CONST: count,
+            Operand.CLASSES: count,
+            Operand.CELL: locals_,
+            Operand.CLOSURE: len(program.functions),
+            Operand.LOCAL: locals_,
+            Operand.LOOP: locals_,
+            Operand.NAME: len(program.names),
+            Operand.EFFECT: len(program.names),
+            Operand.TARGET: len(function.code),
+            Operand.FUNCTION: len(program.functions),
+            Operand.SHAPE: len(program.shapes),
+        }
+        self.captured: set[int] = set()
         self.instructions = tuple(self._instruction(word) for word in function.code)
         self.calls: dict[int, BoundCall] = {}
         self.effects: dict[int, tuple[str, ...]] = {}
@@ -294,7 +316,8 @@ class _FunctionCheck:
             raise self._fail(at, "a tuple constant is not loaded")
         elif kind is Operand.CLASSES:
             self._classes(at, self.constants[operand])
-        elif kind is Operand.CLOSURE:
+        elif kind is Operand.CLOSURE and operand not in self.captured:
+            self.captured.add(operand)
             captures = program.functions[operand].captures
             if any(local not in self.boxed for local in captures):
                 raise self._fail(at, "a function is made where the variables that it shares are not")
@@ -304,13 +327,19 @@ class _FunctionCheck:
             raise self._fail(at, f"unknown effect {program.names[operand]!r}")
 
     def _classes(self, at: int, names: Value) -> None:
-        if type(names) is not str or not all(name in TYPES or name in EXCEPTIONS for name in names.split(" ")):
+        if (
+            type(names) is not str
+            or len(names) > MAX_CLASSES_CHARS
+            or not all(name in TYPES or name in EXCEPTIONS for name in names.split(" "))
+        ):
             raise self._fail(at, "a test for a class that the language does not have")
 
     def _call(self, at: int, op: int, a: int, b: int) -> None:
         program = self.program
-        bound: BoundCall | tuple[str, ...] | tuple[int, int] | str = ()
-        if op == Op.CALL:
+        bound: BoundCall | tuple[str, ...] | tuple[int, int] | str = self.known.get((op, a, b), ())
+        if bound:
+            pass
+        elif op == Op.CALL:
             bound = bind_call(program.functions[a], program.shapes[b])
         elif op == Op.PRIVATE:
             bound = bind_private(program.functions[a], program.shapes[b])
@@ -328,9 +357,9 @@ class _FunctionCheck:
         if isinstance(bound, str):
             raise self._fail(at, bound)
         if isinstance(bound, BoundCall):
-            self.calls[at] = bound
+            self.calls[at] = self.known[op, a, b] = bound
         elif op == Op.EFFECT:
-            self.effects[at] = tuple([str(name) for name in bound])
+            self.effects[at] = self.known[op, a, b] = tuple([str(name) for name in bound])
 
     def _operation(self, at: int, op: int, a: int, b: int) -> None:
         program = self.program

@@ -1,21 +1,20 @@
-"""Commands on jobs: submit, jobs, job, follow, model, agents."""
+"""Commands on jobs: submit, jobs, job, follow, cancel, model, agents."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sojourn.client.cli.following import follow_job
 from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
+from sojourn.client.cli.words import ended, headline, progress, standing_lines, went_well
 from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, tell, write_bytes
+from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.progress import Progress, TaskID
-
-    from sojourn.client.api import Event, Operator
+    from sojourn.client.api import Operator
 
 __all__ = ["register"]
 
@@ -24,25 +23,26 @@ _SHORT = 16  # hexadecimal digits of an id in a table
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the top level of `app`."""
-    failed = "the job failed"
+    failed = "the job failed or was cancelled"
     app.command(epilog=example("sojourn submit hospitals.submission --follow", failed))(submit)
     app.command(epilog=example("sojourn jobs --json"))(jobs)
     app.command(epilog=example("sojourn job 3f2a… --json"))(job)
     app.command(epilog=example("sojourn follow 3f2a…", failed))(follow)
+    app.command(epilog=example("sojourn cancel 3f2a… --by alice"))(cancel)
     app.command(epilog=example("sojourn model 3f2a… -o model.safetensors"))(model)
     app.command(epilog=example("sojourn agents"))(agents)
 
 
 def submit(
     submission: Annotated[Path, typer.Argument(help="Submission file that the author signed.")],
-    url: URL,
-    token_file: TOKEN_FILE,
-    ca: CA,
+    url: URL = None,
+    token_file: TOKEN_FILE = None,
+    ca: CA = None,
     follow: Annotated[bool, typer.Option("--follow", help="Stay and show progress until the job ends.")] = False,
     as_json: AS_JSON = False,
 ) -> None:
     """Submit a job. The same file again names the same job."""
-    data = read_bytes(submission, "submission")
+    data = _submission(submission)
     with operator(url, token_file, ca) as api:
         before = {row["id"]: row["state"] for row in api.jobs()}
         identity = api.submit(data)
@@ -59,7 +59,7 @@ def submit(
             say(identity)
 
 
-def jobs(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
+def jobs(url: URL = None, token_file: TOKEN_FILE = None, ca: CA = None, as_json: AS_JSON = False) -> None:
     """List jobs, oldest first."""
     with operator(url, token_file, ca) as api:
         found = api.jobs()
@@ -70,37 +70,47 @@ def jobs(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> 
 
     table = Table("job", "name", "state", "round")
     for row in found:
-        table.add_row(row["id"][:_SHORT], row["name"], row["state"], f"{row['round']}/{row['rounds']}")
+        table.add_row(row["id"][:_SHORT], row["name"], row["state"], progress(row))
     show(table)
 
 
-def job(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """Show one job: its table by round, and what its agents released."""
-    from sojourn.client.cli.tables import job_tables
+def job(identity: JOB, url: URL = None, token_file: TOKEN_FILE = None, ca: CA = None, as_json: AS_JSON = False) -> None:
+    """Show one job: what it waits for, its latest phase by agent, its table by round, and what its agents released."""
+    from sojourn.client.cli.tables import agents_table, job_tables
 
     with operator(url, token_file, ca) as api:
         found = api.job(whole_id(api, identity))
     if as_json:
         print_json(found)
         return
-    say(f"{found['name']}  {found['state']}  round {found['round']} of {found['rounds']}")
+    say(headline(found))
     for table in job_tables(found["table"]):
         show(table)
-    if found.get("error"):
-        say(f"failed with {found['error']['code']} at line {found['error']['line']} of the rounds program")
+    for line in standing_lines(found):
+        say(line)
+    if found["phase"] and not went_well(found["phase"]):
+        show(agents_table(found["phase"]))
+    how = ended(found["state"], {**(found["error"] or {}), "by": found.get("cancelled_by")})
+    if how is not None:
+        say(how)
 
 
-def follow(identity: JOB, url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
-    """Show a job's progress until it ends, across restarts of the coordinator."""
+def follow(
+    identity: JOB, url: URL = None, token_file: TOKEN_FILE = None, ca: CA = None, as_json: AS_JSON = False
+) -> None:
+    """Show a job's progress until it ends, across restarts of the coordinator.
+
+    On a terminal as bars; anywhere else as a line on standard error for each thing that happens.
+    """
     with operator(url, token_file, ca) as api:
         _finish(api, whole_id(api, identity), as_json=as_json)
 
 
 def model(
     identity: JOB,
-    url: URL,
-    token_file: TOKEN_FILE,
-    ca: CA,
+    url: URL = None,
+    token_file: TOKEN_FILE = None,
+    ca: CA = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path("model.safetensors"),
     round_: Annotated[
         int | None, typer.Option("--round", min=0, help="Of which round; the last one published by default.")
@@ -120,7 +130,7 @@ def model(
         say(f"{output}  root {root}")
 
 
-def agents(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -> None:
+def agents(url: URL = None, token_file: TOKEN_FILE = None, ca: CA = None, as_json: AS_JSON = False) -> None:
     """List the agents that have ever connected."""
     with operator(url, token_file, ca) as api:
         found = api.agents()
@@ -135,46 +145,65 @@ def agents(url: URL, token_file: TOKEN_FILE, ca: CA, as_json: AS_JSON = False) -
     show(table)
 
 
-def _finish(api: Operator, identity: str, *, as_json: bool) -> None:
-    """Draw a job's progress on standard error until it ends; leaves with `EXIT_FAILED` when the job failed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def cancel(
+    identity: JOB,
+    url: URL = None,
+    token_file: TOKEN_FILE = None,
+    ca: CA = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Who cancels, for the job's ledger; by default your name on this machine."),
+    ] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """End a job. Agents are asked no more, and what they still send is not taken; published models stay.
 
-    rounds = max(1, int(api.job(identity)["rounds"]))
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        console=Console(stderr=True, highlight=False),
-    ) as progress:
-        whole = progress.add_task("rounds", total=rounds, note="")
-        part = progress.add_task("answers", total=None, note="waiting for agents")
-        failure = _draw(api.follow(identity), progress, whole, part)
+    Cancelling again is no error. A job that is done or has failed cannot be cancelled (exit code 1).
+    """
+    who = _user() if by is None else by
+    with operator(url, token_file, ca) as api:
+        found = api.cancel(whole_id(api, identity), who)
+    if as_json:
+        print_json(found)
+    else:
+        say(f"{found['job']}  cancelled{'' if found['new'] else ' before'}")
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise UsageError("this user has no name on this machine; say who cancels with --by NAME") from None
+
+
+def _finish(api: Operator, identity: str, *, as_json: bool) -> None:
+    """Show a job's progress on standard error until it ends; leaves with `EXIT_FAILED` when it is not done then."""
+    how = follow_job(api, identity)
     if as_json:
         print_json(api.job(identity))
-    if failure is not None:
-        fail(f"the job failed: {failure.get('code')} at line {failure.get('line')} of the rounds program", EXIT_FAILED)
+    if how is not None:
+        fail(how, EXIT_FAILED)
 
 
-def _draw(events: Iterable[Event], progress: Progress, whole: TaskID, part: TaskID) -> dict[str, Any] | None:
-    for event in events:
-        data = event.data
-        if event.name == "opened":
-            progress.reset(part, total=data.get("participants"))
-            progress.update(part, note=f"round {data['round']}")
-        elif event.name == "answered":
-            progress.update(part, completed=data["count"], total=data["of"])
-            if data.get("outcome") != "done":
-                progress.console.print(f"{data['agent']}: {data.get('outcome')}, {data.get('code')}", markup=False)
-        elif event.name == "declined":
-            progress.console.print(f"{data['agent']}: declined, {data['code']}", markup=False)
-        elif event.name == "published":
-            figures = "  ".join(f"{k} {data[k]:.4f}" for k in ("loss", "auc") if isinstance(data.get(k), float))
-            progress.update(whole, completed=data["round"] + 1, note=figures)
-        elif event.name == "closed" and "report" in data:  # a phase that is an end in itself: no model follows
-            progress.update(whole, completed=data["round"] + 1)
-        elif event.name == "failed":
-            return data
-    return None
+def _submission(file: Path) -> bytes:
+    """The bytes of a submission file.
+
+    Raises:
+        UsageError: it cannot be read, or is another kind of file.
+    """
+    from sojourn.codec import Kind, header_of
+    from sojourn.errors import DecodeError
+
+    data = read_bytes(file, "submission")
+    how = "`build_submission` makes one and `Path(FILE).write_bytes(submission.data)` writes it"
+    try:
+        kind, _ = header_of(data)
+    except DecodeError:
+        what = "is Python source" if file.suffix == ".py" else "is no file of Sojourn's"
+        raise UsageError(f"{file} {what}, and no submission: {how}; see the guide, getting started, step 4") from None
+    if kind != Kind.BUNDLE:
+        what = "a compiled program" if kind == Kind.PROGRAM else f"of kind {kind:#06x}"
+        raise UsageError(f"{file} is {what}, and no submission: {how}")
+    return data

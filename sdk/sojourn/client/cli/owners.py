@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from sojourn.console import AS_JSON, example, print_json, read_bytes, say, tell, write_bytes
+from sojourn.console import AS_JSON, example, print_json, read_bytes, say, sub_group, tell, write_bytes
 from sojourn.errors import UsageError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Policies of data owners.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Policies of data owners."""
+app = sub_group(
+    "Policies of data owners.",
+    "sojourn policy draft survey.submission --owner clinic-1 -o clinic-1/policy.toml",
+)
 
 
 @app.command(epilog=example("sojourn policy draft survey.submission --owner clinic-1 -o clinic-1/policy.toml"))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sojourn.console import AS_JSON, example, print_json, read_bytes, say, write_bytes
+from sojourn.client.cli.trials import program_of
+from sojourn.console import AS_JSON, example, print_json, say, sub_group, write_bytes
 from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
-    from sojourn.vm import Program, VerifiedProgram
+    from sojourn.vm import VerifiedProgram
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Programs: compile, verify, show.", no_args_is_help=True)
+app = sub_group(
+    "Programs: compile, verify, show.",
+    "sojourn program show program.py",
+    "sojourn program build program.py -o program.sjp",
+)
+
+_HEAD: Final = ("line", "kind", "name")
 
 SOURCE = Annotated[Path, typer.Argument(help="Python source with one or more @continuation functions.")]
 
@@ -27,41 +35,73 @@ def build(
     as_json: AS_JSON = False,
 ) -> None:
     """Compile and verify a program. What is outside the language is refused with file, line and what to write."""
-    program, verified, data = _compiled(source)
+    from sojourn.codec import encode
+
+    found = program_of(source)
+    if not found.text:
+        raise UsageError(f"{source} is a built program, or empty; pass the Python source that it is to be built from")
+    program, data = found.program, encode(found.program.program)
     target = output or source.with_suffix(".sjp")
     write_bytes(target, data, "program")
     if as_json:
-        print_json({"path": str(target), "digest": program.digest.hex(), "bytes": len(data), **_described(verified)})
+        print_json({"path": str(target), "digest": program.digest.hex(), "bytes": len(data), **_described(program)})
     else:
         say(f"{target}  {len(data)} bytes  {program.digest.hex()}")
 
 
 @app.command(epilog=example("sojourn program show samples/01_hospitals/program.py"))
-def show(source: SOURCE, as_json: AS_JSON = False) -> None:
-    """Show a program's entries, the effects each can reach, and its instructions."""
+def show(
+    source: Annotated[Path, typer.Argument(help="Python source, or a program that `program build` made.")],
+    code: Annotated[bool, typer.Option("--code", help="Show the compiled instructions too.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Show a program: its source, and for each entry the effects that it can reach and what it can release.
+
+    A built program has no source with it; its instructions are shown with --code.
+    """
     from sojourn.vm import disassemble
 
-    program, verified, _ = _compiled(source)
+    found = program_of(source)
+    program, text = found.program, disassemble(found.program.program) if code else ""
     if as_json:
-        print_json({"digest": program.digest.hex(), **_described(verified)})
+        releases = {entry: _releases(program, entry) for entry in sorted(program.entries)}
+        listing = {"code": text} if code else {}
+        print_json({"digest": program.digest.hex(), **_described(program), "releases": releases, **listing})
         return
-    for entry in sorted(verified.entries):
-        say(f"entry {entry}: {', '.join(sorted(verified.effects(entry)))}")
-    say(disassemble(program))
+    for number, line in enumerate(found.text.splitlines(), 1):
+        say(f"{number:>4}  {line}".rstrip())
+    if found.text:
+        say("")
+    say(f"{found.file}  {program.digest.hex()}")
+    for entry in sorted(program.entries):
+        say(f"entry {entry}: {', '.join(sorted(program.effects(entry))) or 'no effects'}")
+        for release in _releases(program, entry):
+            say(f"  line {release['line']} releases {_worded(release)}")
+    if code:
+        say(f"\n{text}".rstrip())
 
 
-def _compiled(source: Path) -> tuple[Program, VerifiedProgram, bytes]:
-    from sojourn.codec import encode
-    from sojourn.vm import compile_source, verify
+def _releases(program: VerifiedProgram, entry: str) -> list[dict[str, Any]]:
+    """Each place where a run of `entry` can release something, with the numbers that stand there as literals."""
+    from sojourn.vm.sites import effect_sites
 
-    try:
-        text = read_bytes(source, "source").decode("utf-8")
-    except UnicodeDecodeError as problem:
-        raise UsageError(f"{source} is not UTF-8: {problem.reason} at byte {problem.start}") from None
-    program = compile_source(text, source.name)
-    data = encode(program)
-    return program, verify(data), data
+    return [
+        {"line": site.line, "kind": site.effect.removeprefix("release."), **_plain(site.constants)}
+        for site in effect_sites(program, entry)
+        if site.effect.startswith("release.")
+    ]
 
 
-def _described(verified: VerifiedProgram) -> dict[str, object]:
-    return {"entries": {entry: sorted(verified.effects(entry)) for entry in sorted(verified.entries)}}
+def _plain(constants: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can say; a program may write anything where a name or number belongs."""
+    return {name: value for name, value in constants.items() if type(value) in {str, int, float, bool}}
+
+
+def _worded(release: Mapping[str, Any]) -> str:
+    """`count 'patients', of='n', high=1000`: what is no literal is not there."""
+    head = f"{release['kind']} {release['name']!r}" if "name" in release else str(release["kind"])
+    return ", ".join([head, *(f"{key}={value!r}" for key, value in release.items() if key not in _HEAD)])
+
+
+def _described(program: VerifiedProgram) -> dict[str, object]:
+    return {"entries": {entry: sorted(program.effects(entry)) for entry in sorted(program.entries)}}

@@ -8,25 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
-from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show
+from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, sub_group
 from sojourn.errors import ProvenanceBroken, UsageError
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
     from sojourn.client.provenance import Provenance
+    from sojourn.client.provenance.results import RoundTrace, SurveyTrace
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Where a model comes from.", no_args_is_help=True)
+app = sub_group(
+    "Where a model comes from.",
+    "sojourn provenance export 3f2a… -o provenance.zip",
+    "sojourn provenance trace model.safetensors --export provenance.zip --root root.pub --recompute",
+    failed="the chain does not hold",
+)
 
 
 @app.command(epilog=example("sojourn provenance export 3f2a… -o provenance.zip"))
 def export(
     identity: JOB,
-    url: URL,
-    token_file: TOKEN_FILE,
-    ca: CA,
+    url: URL = None,
+    token_file: TOKEN_FILE = None,
+    ca: CA = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path("provenance.zip"),
     as_json: AS_JSON = False,
 ) -> None:
@@ -50,7 +56,11 @@ def export(
     ),
 )
 def trace_command(
-    model: Annotated[Path, typer.Argument(help="The model as safetensors; it must be the final one of the export.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="The model as safetensors; it must be the final one of the export. A survey has none."),
+    ] = None,
+    *,
     export_: Annotated[Path, typer.Option("--export", help="Provenance export of its job.")],
     root: Annotated[Path, typer.Option("--root", help="Public root key (root.pub of `trust init`).")],
     recompute: Annotated[bool, typer.Option("--recompute", help="Derive every model again, bit for bit.")] = False,
@@ -58,12 +68,14 @@ def trace_command(
 ) -> None:
     """Verify every signature from the final model back to job, programs, plan, agents, rounds and mechanisms.
 
-    Needs no connection: only the export and the root key. Names the item that does not hold.
+    What surveys released is verified in the same way. Needs no connection: only the export and the root key. Names the
+    item that does not hold. Models are named by their root, the hash of their tensors; `model_sha256` is the file's.
     """
     from sojourn.client.provenance import trace
+    from sojourn.codec import hexdigest
     from sojourn.crypto.identity import read_root_public
 
-    read_bytes(model, "model")
+    file = None if model is None else hexdigest(read_bytes(model, "model"))
     _check_readable(export_)
     try:
         found = trace(export_, read_root_public(root), model=model, recompute=recompute)
@@ -71,12 +83,14 @@ def trace_command(
         if as_json:
             print_json({"verified": False, "item": problem.item, "why": str(problem)})
         fail(f"does not hold: {problem}", EXIT_FAILED)
+    if model is None and not found.surveys:
+        raise UsageError("pass the model that the export is of; only what has surveys is traced without one")
     if as_json:
         from dataclasses import asdict
 
-        print_json({"verified": True, "recomputed": recompute, **asdict(found)})
+        print_json({"verified": True, "recomputed": recompute, "model_sha256": file, **asdict(found)})
     else:
-        show(_tree(found))
+        show(_tree(found, model, file))
 
 
 def _check_readable(path: Path) -> None:
@@ -86,13 +100,19 @@ def _check_readable(path: Path) -> None:
         raise UsageError(f"cannot read the export {path}: {problem.strerror}; check the path") from None
 
 
-def _tree(found: Provenance) -> Tree:
+def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     """The verified chain as a tree, the newest model at the top."""
     from rich.text import Text
     from rich.tree import Tree
 
-    head = Text.assemble(("model", "bold"), f" {found.model}  ", ("verified", "green"))
+    made = bool(found.rounds) or path is not None
+    head = Text.assemble(("model" if made else "surveys", "bold"), f" with root {found.model}  " if made else "  ")
+    head.append("verified", "green")
     tree = Tree(head.append(f", {found.signatures} signatures"))
+    if path is not None:
+        tree.add(
+            f"file {path.name} sha256 {file}; a root is the hash of the tensors, and the same in every file format"
+        )
     job = tree.add(f"job {found.name!r} {found.job[:16]}  purpose {found.purpose!r}, signed by author {found.author!r}")
     for name, value in found.programs.items():
         job.add(f"{name} program {value[:16]}")
@@ -101,17 +121,38 @@ def _tree(found: Provenance) -> Tree:
     tree.add(
         f"coordinator {found.coordinator!r}, ledger of {found.ledger} entries, roster version {found.roster_version}"
     )
+    for survey in reversed(found.surveys):
+        _add_survey(tree, survey)
     for link in reversed(found.rounds):
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(link.metrics.items()))
-        line = Text(f"round {link.round}  model {link.model[:16]} from {link.base[:16]}  {figures}")
-        if link.recomputed:
-            line.append("  recomputed, same bits", "green")
-        branch = tree.add(line)
-        for part in link.contributions:
-            released = "  ".join(f"{name} {value:g}" for name, value in sorted(part.released.items()))
-            branch.add(
-                f"{part.agent} {part.key[:12]}  update {part.update[:12]}  weight {part.weight}  "
-                f"{part.mechanism} ({part.claim}), policy {part.policy[:12]}  {released}"
-            )
-    tree.add(f"initial model {found.initial}")
+        _add_round(tree, link)
+    if made:
+        tree.add(f"initial model {found.initial}")
     return tree
+
+
+def _add_survey(tree: Tree, survey: SurveyTrace) -> None:
+    branch = tree.add(
+        f"round {survey.round}  {survey.phase}, {len(survey.answers)} of {len(survey.participants)} agents answered"
+    )
+    for part in survey.answers:
+        released = "  ".join(
+            f"{name} {value:g} by {part.mechanisms[name]} ({part.claims[name]})"
+            for name, value in part.released.items()
+        )
+        branch.add(f"{part.agent} {part.key[:12]}  policy {part.policy[:12]}  {released}")
+
+
+def _add_round(tree: Tree, link: RoundTrace) -> None:
+    from rich.text import Text
+
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(link.metrics.items()))
+    line = Text(f"round {link.round}  model {link.model[:16]} from {link.base[:16]}  {figures}")
+    if link.recomputed:
+        line.append("  recomputed, same bits", "green")
+    branch = tree.add(line)
+    for part in link.contributions:
+        released = "  ".join(f"{name} {value:g}" for name, value in sorted(part.released.items()))
+        branch.add(
+            f"{part.agent} {part.key[:12]}  update {part.update[:12]}  weight {part.weight}  "
+            f"{part.mechanism} ({part.claim}), policy {part.policy[:12]}  {released}"
+        )

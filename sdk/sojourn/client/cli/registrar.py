@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sojourn.console import AS_JSON, EXIT_INTERRUPTED, example, print_json, say, show, tell
+from sojourn.console import AS_JSON, EXIT_INTERRUPTED, example, print_json, say, show, sub_group, tell
 from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Enrol agents: the registrar's key signs them, and no coordinator holds it.", no_args_is_help=True
+app = sub_group(
+    "Enrol agents: the registrar's key signs them, and no coordinator holds it.",
+    "sojourn registrar serve --state federation/registrar --listen 0.0.0.0:7442",
+    "sojourn registrar token --state federation/registrar --name ward-7 --url wss://registrar.example.org:7442",
 )
 
 STATE = Annotated[Path, typer.Option("--state", help="The registrar's folder, as `trust init` made it.")]
@@ -53,18 +55,30 @@ def token(
     name: Annotated[str, typer.Option("--name", help="Name of the agent that may enrol with it.")],
     url: Annotated[str, typer.Option("--url", help="wss://HOST:PORT under which agents reach the registrar.")],
     ttl: Annotated[str, typer.Option("--ttl", help="How long it is good: 30m, 24h, 7d.")] = "24h",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let it take the place of the agent that is enrolled under this name.")
+    ] = False,
     as_json: AS_JSON = False,
 ) -> None:
-    """Mint a token that enrols one agent, once. Give it to the agent's operator over a safe channel."""
+    """Mint a token that enrols one agent, once. Give it to the agent's operator over a safe channel.
+
+    A name that an agent is enrolled under is refused, unless --replace says that the new agent takes its place.
+    """
     from sojourn.registrar import RegistrarState
 
     lifetime = _milliseconds(ttl)
     with RegistrarState.open(state) as opened:
-        minted = opened.mint_token(name, url=url, ttl_ms=lifetime)
+        replaced = opened.live_agent(name) if replace else None
+        minted = opened.mint_token(name, url=url, ttl_ms=lifetime, replace=replace)
     if as_json:
-        print_json({"name": name, "token": minted})
+        print_json({"name": name, "token": minted, "replaces": None if replaced is None else replaced.key.hex()})
     else:
         say(minted)
+    if replaced is not None:
+        tell(
+            f"whoever uses it takes the place of the agent with key {replaced.key.hex()[:16]}…; coordinators go on "
+            f"serving that one until its key is revoked: sojourn trust revoke ROOT {replaced.key.hex()}"
+        )
 
 
 @app.command(name="list", epilog=example("sojourn registrar list --state federation/registrar --json"))
@@ -73,15 +87,18 @@ def list_agents(state: STATE, as_json: AS_JSON = False) -> None:
     from sojourn.registrar import RegistrarState
 
     with RegistrarState.open(state) as opened:
-        found = [{"name": agent.name, "key": agent.key.hex()} for agent in opened.agents()]
+        found = [
+            {"name": agent.name, "key": agent.key.hex(), "superseded": agent.superseded_ms is not None}
+            for agent in opened.agents()
+        ]
     if as_json:
         print_json(found)
         return
     from rich.table import Table
 
-    table = Table("agent", "key")
+    table = Table("agent", "key", "")
     for row in found:
-        table.add_row(row["name"], row["key"][:16])
+        table.add_row(str(row["name"]), str(row["key"])[:16], "superseded" if row["superseded"] else "")
     show(table)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["job_tables"]
+from sojourn.client.cli.words import reason
+
+__all__ = ["agents_table", "job_tables"]
 
 Row = Mapping[str, Any]
 
@@ -16,11 +18,19 @@ def job_tables(rows: Iterable[Row]) -> Iterator[Table]:
     """A table of the published models, if there are any, and one for each report: a phase that is an end in itself."""
     listed = list(rows)
     models = [row for row in listed if "agents" not in row]
-    if models or not listed:
+    if models:
         yield _models(models)
     for row in listed:
         if "agents" in row:
             yield _report(row)
+
+
+def agents_table(phase: Row) -> Table:
+    """How each agent of a phase stands, and why it did not answer."""
+    table = Table("agent", "state", "why")
+    for part in phase["agents"]:
+        table.add_row(part["agent"], part["state"], reason(part["code"], part["line"]) if part["code"] else "")
+    return table
 
 
 def _models(rows: Iterable[Row]) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sojourn.console import AS_JSON, example, print_json, say, tell
+from sojourn.console import AS_JSON, example, print_json, say, sub_group, tell
 from sojourn.console import show as show_table
 from sojourn.errors import UsageError
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Keys and the roster that the root key signs.", no_args_is_help=True)
+app = sub_group(
+    "Keys and the roster that the root key signs.",
+    "sojourn trust init federation --author alice --host coordinator.example.org",
+    "sojourn trust show federation/coordinator",
+)
 
 
 @app.command(epilog=example("sojourn trust init federation --author alice --host coordinator.example.org"))

@@ -25,12 +25,15 @@ from sojourn.limits import MAX_BODY_BYTES, MAX_EXPORT_DIRECTORY_BYTES, MAX_GRAPH
 __all__ = ["Archive", "must", "naming"]
 
 _KEY: Final = "[0-9a-f]{64}"
-_ROUND: Final = "rounds/(0|[1-9][0-9]{0,8})"
+_NUMBER: Final = "(0|[1-9][0-9]{0,8})"
+_ROUND: Final = f"rounds/{_NUMBER}"
+_SURVEY: Final = f"surveys/{_NUMBER}"
 _FORMS: Final = (
     (re.compile(r"(roster|job|program|rounds|plan|ledger)\.signed"), "MAX_SIGNED_BYTES", MAX_SIGNED_BYTES),
     (re.compile(rf"agents/{_KEY}\.entry"), "MAX_SIGNED_BYTES", MAX_SIGNED_BYTES),
     (re.compile(rf"{_ROUND}/(closure|publication|evaluation)\.signed"), "MAX_SIGNED_BYTES", MAX_SIGNED_BYTES),
-    (re.compile(rf"{_ROUND}/(orders|answers)/{_KEY}\.signed"), "MAX_SIGNED_BYTES", MAX_SIGNED_BYTES),
+    (re.compile(rf"{_SURVEY}/closure\.signed"), "MAX_SIGNED_BYTES", MAX_SIGNED_BYTES),
+    (re.compile(rf"({_ROUND}|{_SURVEY})/(orders|answers)/{_KEY}\.signed"), "MAX_SIGNED_BYTES", MAX_SIGNED_BYTES),
     (re.compile(rf"{_ROUND}/updates/{_KEY}\.stream"), "MAX_BODY_BYTES", MAX_BODY_BYTES),
     (re.compile(r"heldout\.stream|models/(initial|0|[1-9][0-9]{0,8})\.stream"), "MAX_BODY_BYTES", MAX_BODY_BYTES),
     (re.compile(r"graph/.{1,256}"), "MAX_GRAPH_BYTES", MAX_GRAPH_BYTES),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sojourn.contracts import Scalar
 
-__all__ = ["Contribution", "Provenance", "RoundTrace"]
+__all__ = ["Contribution", "Provenance", "RoundTrace", "SurveyAnswer", "SurveyTrace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,44 @@ class RoundTrace:
 
 
 @dataclass(frozen=True, slots=True)
+class SurveyAnswer:
+    """What one agent released in one survey, as it signed it.
+
+    Attributes:
+        agent: name in the agent's entry, which a registrar signed.
+        key: key id, hexadecimal.
+        mechanisms: how the agent's host made each release, by name.
+        claims: `private` or `trusted-plan`, by name.
+        policy: digest of the owner's policy file, hexadecimal.
+        released: bounded scalars by name.
+    """
+
+    agent: str
+    key: str
+    mechanisms: dict[str, str]
+    claims: dict[str, str]
+    policy: str
+    released: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyTrace:
+    """One verified survey: a phase that publishes no model.
+
+    Attributes:
+        round: its number.
+        phase: its name.
+        participants: names of the agents that were invited.
+        answers: those that the closure counts.
+    """
+
+    round: int
+    phase: str
+    participants: tuple[str, ...]
+    answers: tuple[SurveyAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """The whole verified chain of one job, from its initial model to its newest one.
 
@@ -73,6 +111,7 @@ class Provenance:
         initial: root of the model that the job began with, hexadecimal.
         model: root of the newest published model, hexadecimal.
         rounds: oldest first.
+        surveys: oldest first.
         signatures: how many were verified.
         ledger: entries of the verified ledger.
         policy: how updates were combined.
@@ -89,6 +128,7 @@ class Provenance:
     initial: str
     model: str
     rounds: tuple[RoundTrace, ...]
+    surveys: tuple[SurveyTrace, ...]
     signatures: int
     ledger: int
     policy: dict[str, Scalar]

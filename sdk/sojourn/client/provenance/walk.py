@@ -1,4 +1,4 @@
-"""The walk from the initial model to the final one."""
+"""The walk from the initial model to the final one, and over the surveys on the way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 from sojourn.client.provenance.archive import Archive, must, naming
 from sojourn.client.provenance.documents import Documents
 from sojourn.client.provenance.ledger import read_ledger
-from sojourn.client.provenance.results import Provenance, RoundTrace
+from sojourn.client.provenance.phases import Phases
+from sojourn.client.provenance.results import Provenance, RoundTrace, SurveyTrace
 from sojourn.client.provenance.rounds import Rounds, Tensors
+from sojourn.client.provenance.surveys import Surveys
+from sojourn.contracts import Plan
 from sojourn.datoms import from_safetensors, split_datoms, unpack
 from sojourn.errors import DecodeError, ProvenanceBroken
 
@@ -44,13 +47,9 @@ def _walk(archive: Archive, root_key: bytes, *, recompute: bool) -> tuple[Proven
     tensors = _stream(archive, "models/initial.stream", root)
     if job.value.heldout:
         _stream(archive, "heldout.stream", job.value.heldout)
-    rounds = Rounds(archive, documents, ledger, job, plan, recompute)
-    links: list[RoundTrace] = []
-    for number, entry in ledger.published:
-        link, tensors = rounds.follow(number, entry.subject, root, tensors)
-        root = bytes.fromhex(link.model)
-        links.append(link)
+    links, asked, tensors = _follow(Phases(archive, documents, ledger, job), plan, tensors, recompute=recompute)
     if links:
+        root = bytes.fromhex(links[-1].model)
         tensors = _stream(archive, f"models/{links[-1].round}.stream", root)
     archive.finish()
     found = Provenance(
@@ -65,11 +64,34 @@ def _walk(archive: Archive, root_key: bytes, *, recompute: bool) -> tuple[Proven
         initial=job.value.initial.hex(),
         model=root.hex(),
         rounds=tuple(links),
+        surveys=tuple(asked),
         signatures=documents.signatures,
         ledger=len(ledger.entries),
         policy=dict(job.value.policy),
     )
     return found, tensors
+
+
+def _follow(
+    phases: Phases, plan: Plan, tensors: Tensors, *, recompute: bool
+) -> tuple[list[RoundTrace], list[SurveyTrace], Tensors]:
+    """Rounds and surveys in the ledger's order, so that time does not go back."""
+    rounds, surveys = Rounds(phases, plan, recompute), Surveys(phases)
+    links: list[RoundTrace] = []
+    asked: list[SurveyTrace] = []
+    root = phases.job.value.initial
+    models = {root}
+    numbers = {entry.sequence: number for number, entry in phases.ledger.published}
+    steps = [entry for _, entry in phases.ledger.published] + list(surveys.recorded())
+    for entry in sorted(steps, key=lambda entry: entry.sequence):
+        if entry.sequence in numbers:
+            link, tensors = rounds.follow(numbers[entry.sequence], entry.subject, root, tensors)
+            links.append(link)
+            root = bytes.fromhex(link.model)
+            models.add(root)
+        else:
+            asked.append(surveys.verify(len(asked), entry, frozenset(models)))
+    return links, asked, tensors
 
 
 def _stream(archive: Archive, item: str, root: bytes) -> Tensors:

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from sojourn.vm.binding import bind_call, bind_private, limits_of
 from sojourn.vm.compiler.comprehensions import DRAWS, Comprehensions
 from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, EXCEPTION_NUMBERS, METHOD_NUMBERS, Site
-from sojourn.vm.compiler.refusals import NAMES
+from sojourn.vm.compiler.refusals import FOREIGN_EXCEPTIONS, METHOD_HINTS, NAMES, nearest, refuse_namespace
 from sojourn.vm.compiler.scopes import parameters
 from sojourn.vm.effects import EFFECTS, FORMS, NAMESPACES, bind
 from sojourn.vm.op import BUILTINS, EXCEPTIONS, EXTENDS, METHODS, RAISABLE, Arity, Op
@@ -75,6 +75,12 @@ class Calls(Comprehensions):
             return self.refused(node, f"{name} is only made by a host", "write raise RuntimeError(...)")
         if name in NAMES:
             return self.refused(node, f"{name}() is not in this language", NAMES[name])
+        if name in FOREIGN_EXCEPTIONS:
+            return self.refused(node, f"{name} is not an exception of this language", "write RuntimeError(text)")
+        words = [word for word in (*BUILTINS, *NAMES, *RAISABLE) if word[0] != "."]
+        likely = nearest(name, self.tables.functions) or nearest(name, words)
+        if likely is not None:
+            return self.refused(node, f"no function has the name {name}", NAMES.get(likely, f"write {likely}(...)"))
         functions = ", ".join(self.tables.functions)
         return self.refused(
             node, f"no function has the name {name}", f"write one of this file's ({functions}), or define it"
@@ -193,8 +199,11 @@ class Calls(Comprehensions):
     def _effect(self, node: ast.Call, name: str, namespace: str) -> None:
         spec = EFFECTS.get(name)
         if spec is None or spec.hidden:
-            known = ", ".join(e for e, row in EFFECTS.items() if e.startswith(f"{namespace}.") and not row.hidden)
-            raise self.refused(node, f"there is no effect {name} to call", f"write one of {known}")
+            known = [e for e, row in EFFECTS.items() if e.startswith(f"{namespace}.") and not row.hidden]
+            likely = nearest(name.partition(".")[2], [effect.partition(".")[2] for effect in known])
+            shown = [f"{namespace}.{likely}"] if likely is not None else known
+            which = "" if len(shown) == 1 else "one of "
+            raise self.refused(node, f"there is no effect {name} to call", f"write {which}{', '.join(shown)}")
         shape = self.arguments(node.args, node.keywords)
         problem = bind(spec, self._shape(node.args, node.keywords))
         if isinstance(problem, str):
@@ -269,13 +278,18 @@ class Calls(Comprehensions):
     def _method(self, node: ast.Call, callee: ast.Attribute) -> None:
         name = callee.attr
         owner = callee.value
+        if isinstance(owner, ast.Name) and not self.is_bound(owner.id):
+            raise refuse_namespace(self.tables.file, node, owner.id, name)
         if name not in METHODS:
             if isinstance(owner, ast.Name) and owner.id in NAMESPACES:
                 why = f"{owner.id} is a variable here and hides the effects of that name"
                 raise self.refused(node, why, "write another name for the variable")
-            known = ", ".join(sorted(METHODS))
+            likely = nearest(name, METHODS)
+            known = f"{likely}(...)" if likely is not None else f"one of {', '.join(sorted(METHODS))}"
             raise self.refused(
-                node, f"there is no method {name} in this version of the language", f"write one of {known}"
+                node,
+                f"there is no method {name} in this version of the language",
+                METHOD_HINTS.get(name, f"write {known}"),
             )
         self.expression(owner)
         if name == "sort" and any(keyword.arg == "key" for keyword in node.keywords) and not node.args:

@@ -6,13 +6,19 @@ import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from sojourn.limits import MAX_INSTRUCTIONS
 from sojourn.vm.op import BUILTINS, EXCEPTIONS, ISA, MAX_OPERAND, METHODS, Op, Operand, pack
 from sojourn.vm.program import CONTRACT, Constant, Function, Handler, Program, Scalar, TupleConstant, constant_of
 from sojourn.vm.shape import Shape
+from sojourn.vm.verifier import MAX_FUNCTIONS
 
 __all__ = ["FunctionCode", "ModuleTables", "Signature", "Site"]
+
+# Instructions and statements written out: literals where they are used, a `finally` for each way out of it. A source
+# that stays below makes at most about the largest program, however its parts multiply each other.
+MAX_WORK: Final = MAX_INSTRUCTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,7 @@ class ModuleTables:
     library: dict[str, int] = field(default_factory=dict)
     sites: dict[ast.AST, list[Site]] = field(default_factory=dict)
     count: int = 0
+    work: int = 0
     compile_library: Callable[[str], int] | None = None
 
     def library_function(self, name: str) -> int:
@@ -71,8 +78,16 @@ class ModuleTables:
         yield
         self.functions, self.literals = functions, literals
 
+    def charge(self, work: int = 1) -> None:
+        """Count what is written out."""
+        self.work += work
+        if self.work > MAX_WORK:
+            raise OverflowError(f"more than {MAX_WORK} instructions and statements when everything is written out")
+
     def reserve(self) -> int:
         """Index of a further function: one inside of another, or of the library."""
+        if self.count + len(self.inner) >= MAX_FUNCTIONS:
+            raise OverflowError(f"more than {MAX_FUNCTIONS} functions")
         self.inner.append(None)
         return self.count + len(self.inner) - 1
 
@@ -125,7 +140,8 @@ class ModuleTables:
 class FunctionCode:
     """Instructions, lines and locals of one function."""
 
-    def __init__(self, params: list[str]) -> None:
+    def __init__(self, params: list[str], charge: Callable[[], None]) -> None:
+        self.charge = charge
         self.words: list[tuple[int, int, int]] = []
         self.lines: list[int] = []
         self.locals = {name: position for position, name in enumerate(params)}
@@ -138,6 +154,7 @@ class FunctionCode:
         """Add an instruction; returns its position."""
         if max(a, b) > MAX_OPERAND or len(self.words) >= MAX_INSTRUCTIONS:
             raise OverflowError(f"more than {MAX_INSTRUCTIONS} instructions")
+        self.charge()
         self.words.append((op, a, b))
         self.lines.append(self.line)
         return len(self.words) - 1

@@ -9,7 +9,7 @@ from typing import Final
 
 from sojourn.errors import ProgramRefused
 from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, FunctionCode, ModuleTables, Site
-from sojourn.vm.compiler.refusals import NAMES, WORDS, refuse, refuse_syntax
+from sojourn.vm.compiler.refusals import NAMES, WORDS, nearest, refuse, refuse_namespace, refuse_syntax
 from sojourn.vm.compiler.scopes import Scope, Variable
 from sojourn.vm.effects import NAMESPACES
 from sojourn.vm.formats import check_format
@@ -127,10 +127,17 @@ class Expressions(ABC):
         elif name in EXCEPTIONS or name in WORDS:
             raise self.refused(node, f"{name} is no value here", f"write a call, {name}(...)")
         else:
-            instead = NAMES.get(
-                name, "write its assignment first, as a variable here or as NAME = literal above the functions"
-            )
-            raise self.refused(node, f"nothing here has the name {name}", instead)
+            instead = "write its assignment first, as a variable here or as NAME = literal above the functions"
+            likely = nearest(name, [*self.scope.bound, *self.tables.literals, *self.tables.functions])
+            if likely is not None:
+                instead = f"write {likely}, or an assignment first"
+            raise self.refused(node, f"nothing here has the name {name}", NAMES.get(name, instead))
+
+    def is_bound(self, name: str) -> bool:
+        """Whether a name means anything here: a variable, a literal, a function, or a word of the language."""
+        if self.variable(name) is not None or name in self.tables.literals or name in self.tables.functions:
+            return True
+        return name in NAMESPACES or name in BUILTINS or name in EXCEPTIONS or name in WORDS or name in NAMES
 
     def tuple_display(self, node: ast.Tuple) -> None:
         self._items(node.elts, Op.TUPLE)
@@ -277,6 +284,8 @@ class Expressions(ABC):
             raise self.refused(
                 node, f"{value.id}.{node.attr} is no value", f"write a call, {value.id}.{node.attr}(...)"
             )
+        if isinstance(value, ast.Name) and not self.is_bound(value.id):
+            raise refuse_namespace(self.tables.file, node, value.id, node.attr)
         self.expression(value)
         self.code.emit(Op.ATTRIBUTE, self.tables.name(node.attr))
 

@@ -19,7 +19,7 @@ def sorted(items, *, key, reverse):
     return items
 
 def sort(items, *, key, reverse):
-    arrange(items, items if key is None else [key(item) for item in items], reverse)
+    arrange(items, items if key is None else [key(item) for item in list(items)], reverse)
 
 def max(items, *, key, default, optional):
     found, best, empty = None, None, True

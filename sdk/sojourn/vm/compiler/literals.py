@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sojourn.vm.program import Scalar
 
-__all__ = ["is_literal", "literal_value"]
+__all__ = ["is_literal", "literal_size", "literal_value"]
 
 
 def is_literal(node: ast.expr) -> bool:
@@ -25,3 +25,8 @@ def literal_value(node: ast.expr, names: Mapping[str, ast.expr]) -> tuple[Scalar
     if isinstance(node, ast.Name) and node.id in names:
         node = names[node.id]
     return (ast.literal_eval(node),) if is_literal(node) else None
+
+
+def literal_size(value: object) -> int:
+    """How many values there are in a literal."""
+    return 1 + sum(map(literal_size, value)) if isinstance(value, tuple) else 1

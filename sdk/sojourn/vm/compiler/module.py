@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from sojourn.errors import DecodeError, ProgramInvalid, ProgramRefused
 from sojourn.limits import MAX_PROGRAM_BYTES
 from sojourn.vm.compiler.emitter import ModuleTables, Signature, Site
+from sojourn.vm.compiler.expansion import check_expansion
 from sojourn.vm.compiler.library import library_source
 from sojourn.vm.compiler.literals import is_literal
-from sojourn.vm.compiler.refusals import WORDS, refuse, refuse_syntax
+from sojourn.vm.compiler.refusals import MODULES, WORDS, nearest, refuse, refuse_syntax
 from sojourn.vm.compiler.scopes import scopes_of
 from sojourn.vm.compiler.statements import Statements
 from sojourn.vm.effects import EFFECTS, NAMESPACES
@@ -21,6 +22,7 @@ from sojourn.vm.verifier import verify
 __all__ = ["compile_source"]
 
 IMPORTABLE = NAMESPACES | WORDS | {"continuation", "Cancelled", "DeadlineMissed", "QuorumMissed"}
+_QUOTE = "'"
 _RESERVED = NAMESPACES | {"private", "continuation"}
 
 
@@ -43,11 +45,15 @@ def compile_source(source: str, filename: str) -> Program:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = _parse(source)
+            check_expansion(tree)
             compile(tree, filename, "exec", dont_inherit=True)  # finds what the grammar alone does not; never run
         program = _Module(tree, filename).program()
         verify(program.encode())
     except SyntaxError as problem:
         line, column = problem.lineno or 1, problem.offset or 1
+        if "outside async function" in problem.msg:
+            why = f"{problem.msg.partition(' outside')[0].strip(_QUOTE)} is not in this language"
+            raise ProgramRefused(filename, line, column, why, "write plain calls: effects wait by themselves") from None
         raise ProgramRefused(filename, line, column, f"not Python: {problem.msg}", "write valid Python 3.11") from None
     except (ValueError, UnicodeEncodeError) as problem:
         raise ProgramRefused(filename, 1, 1, f"not Python: {problem}", "write valid Python 3.11") from None
@@ -64,6 +70,13 @@ def _parse(source: str) -> ast.Module:
         # CPython gh-106905: a finaliser that the collector ran in the middle of parsing parsed something itself (a
         # traceback's source, say), and the parser's count of its own depth is off. Nothing is wrong with the source.
         return ast.parse(source)
+
+
+def _is_main(node: ast.stmt) -> bool:
+    """Whether this is `if __name__ == "__main__":`."""
+    return isinstance(node, ast.If) and any(
+        isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+    )
 
 
 class _Module:
@@ -100,26 +113,27 @@ class _Module:
                 self.file,
                 node,
                 "outside of functions a program has only imports from sojourn.program and NAME = literal",
-                "write it inside of a function",
+                "write the functions alone: an order starts an entry"
+                if _is_main(node)
+                else "write it inside of a function",
             )
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         if not isinstance(node, ast.ImportFrom) or node.module != "sojourn.program" or node.level:
             module = node.module or "." if isinstance(node, ast.ImportFrom) else node.names[0].name
             why = f"importing {module} is not in this language"
-            raise refuse(
-                self.file, node, why, "write only: from sojourn.program import continuation, private, gpu, ..."
-            )
+            hint = MODULES.get(module.partition(".")[0])
+            only = "only: from sojourn.program import continuation, private, gpu, ..."
+            raise refuse(self.file, node, why, f"write {only}" if hint is None else f"{hint} (imports are {only})")
         for alias in node.names:
+            if alias.name == "*":
+                raise refuse(self.file, node, "import * is not in this language", "write the names that you use")
             if alias.asname is not None:
                 raise refuse(self.file, node, "import ... as is not in this language", f"write import {alias.name}")
             if alias.name not in IMPORTABLE:
-                raise refuse(
-                    self.file,
-                    node,
-                    f"sojourn.program has no {alias.name}",
-                    f"write some of {', '.join(sorted(IMPORTABLE))}",
-                )
+                likely = nearest(alias.name, IMPORTABLE)
+                known = f"some of {', '.join(sorted(IMPORTABLE))}" if likely is None else likely
+                raise refuse(self.file, node, f"sojourn.program has no {alias.name}", f"write {known}")
 
     def _literal(self, node: ast.Assign, name: str) -> None:
         self._new_name(node, name)
@@ -175,13 +189,14 @@ class _Module:
             for site in sites:
                 if site.kind == "private" and site.function is not None:
                     regions.setdefault(site.function, site)
+        seen: set[ast.AST] = set()  # by an earlier region: what is in there was looked at
         for start, origin in regions.items():
             line = getattr(origin.node, "lineno", 0)
             where = f"inside of the private region that private({origin.target}, ...) starts in line {line}"
-            for site in self._reached([start]):
+            for site in self._reached([start], seen):
                 self._inside(site, where)
         entries: list[ast.AST] = [signature.node for signature in self.tables.functions.values() if signature.entry]
-        for site in self._reached(entries):
+        for site in self._reached(entries, set()):
             if site.kind == "effect" and "public" not in EFFECTS[site.target].worlds:
                 raise refuse(
                     self.file,
@@ -199,8 +214,10 @@ class _Module:
             )
             raise refuse(self.file, site.node, f"{site.target} {where}", instead)
 
-    def _reached(self, starts: Sequence[ast.AST]) -> list[Site]:
-        seen, work, result = set(starts), list(starts), []
+    def _reached(self, starts: Sequence[ast.AST], seen: set[ast.AST]) -> list[Site]:
+        """The sites of the functions that calls by name lead to, but for those that were seen before."""
+        work, result = [start for start in starts if start not in seen], []
+        seen.update(work)
         while work:
             for site in self.tables.sites.get(work.pop(), ()):
                 result.append(site)

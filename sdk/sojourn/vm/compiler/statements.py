@@ -8,7 +8,7 @@ from typing import Final
 
 from sojourn.vm.compiler.control import Control
 from sojourn.vm.compiler.emitter import EXCEPTION_NUMBERS, FunctionCode, ModuleTables
-from sojourn.vm.compiler.literals import literal_value
+from sojourn.vm.compiler.literals import literal_size, literal_value
 from sojourn.vm.compiler.refusals import refuse_syntax
 from sojourn.vm.compiler.scopes import Callable_, Scope, Variable, parameters
 from sojourn.vm.op import Op
@@ -23,7 +23,7 @@ class Statements(Control):
     def __init__(self, tables: ModuleTables, node: Callable_, scopes: dict[ast.AST, Scope]) -> None:
         params = [parameter.arg for parameter in parameters(node.args)]
         scope = scopes[node]
-        code = FunctionCode(params)
+        code = FunctionCode(params, tables.charge)
         for name in scope.free:
             code.slot(name)
         super().__init__(tables, code, scopes, scope)
@@ -73,6 +73,7 @@ class Statements(Control):
             return REQUIRED
         known = literal_value(node, self.tables.literals)
         if known is not None:
+            self.tables.charge(literal_size(known[0]))
             return self.tables.default(known[0])
         if module:
             raise self.refused(
@@ -111,6 +112,7 @@ class Statements(Control):
             if handler is None:
                 raise refuse_syntax(self.tables.file, statement)
             self.code.line = statement.lineno
+            self.tables.charge()
             handler(self, statement)
 
     def expression_statement(self, node: ast.Expr) -> None:

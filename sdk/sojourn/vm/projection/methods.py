@@ -10,7 +10,7 @@ from sojourn.vm.builtins import BUILTIN_FUNCTIONS
 from sojourn.vm.methods import BY_CLASS
 from sojourn.vm.op import BUILTINS, CONVERSIONS, METHODS, Op
 from sojourn.vm.projection.namespace import handler_of
-from sojourn.vm.projection.operators import Operators
+from sojourn.vm.projection.operators import NO_KEY, Operators
 from sojourn.vm.values import BuiltinValue, DictView, ViewKind
 
 __all__ = ["Methods"]
@@ -165,7 +165,7 @@ class Methods(Operators):
             if kind == "?":
                 self.guard(f"type({owner}) is not dict")
             if kinds[0] not in _KEYS:
-                self.guard(f"type({args[0]}) not in KEYS")
+                self.guard(NO_KEY.format(args[0]))
             self.line(f"{self.temporary()} = {owner}.get({', '.join(args)})")
             self.replace(total + 1, self.temporary(), "?")
             return
@@ -182,7 +182,9 @@ class Methods(Operators):
         if kind == "S" and not wanted.names and not self.generic and self._text_method(name, owner, args, kinds):
             return
         made = _METHOD_MADE.get(kind, {}).get(name, "?")
-        row = BY_CLASS.get((_CLASSES[kind], name)) if kind in _CLASSES and not wanted.names else None
+        row = (
+            BY_CLASS.get((_CLASSES[kind], name)) if kind in _CLASSES and not wanted.names and name != "update" else None
+        )
         if row is not None and row[0] <= len(args) <= row[1]:
             function = self.object(f"m{number}{kind}", row[2])
             self.slow(f"{function}(R, {owner}, [{', '.join(args)}])", total + 1, made)

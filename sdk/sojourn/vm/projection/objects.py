@@ -7,6 +7,7 @@ from typing import Final
 from sojourn.vm.op import EXCEPTIONS, Op
 from sojourn.vm.projection.kinds import PLAIN
 from sojourn.vm.projection.methods import Methods
+from sojourn.vm.projection.operators import NO_KEY
 from sojourn.vm.tables import ancestors
 
 __all__ = ["Objects"]
@@ -125,7 +126,7 @@ class Objects(Methods):
             if kind == "?":
                 self.guard(f"type({o}) not in LDT")
             if kind in "D?" and key not in _KEYS:
-                self.guard(f"type({k}) not in KEYS")
+                self.guard(NO_KEY.format(k))
             self.line(f"{t} = {o}[{k}]", self.before())  # what is not there, the stepper raises
             self.replace(2, t, "?")
         else:
@@ -152,7 +153,7 @@ class Objects(Methods):
             self.slow(f"store_index(R, {o}, {k}, {value})", 3, None)
             return
         if kind in "D?" and key not in _KEYS:
-            self.guard(f"type({k}) not in KEYS")
+            self.guard(NO_KEY.format(k))
         if kind == "L":
             self.line(f"{o}[{k}] = {value}", self.before())
         elif kind == "D":

@@ -8,7 +8,7 @@ from sojourn.vm.op import BINARY, COMPARE, UNARY, Op, stack_effect
 from sojourn.vm.projection.kinds import NUMBERS, PLAIN
 from sojourn.vm.projection.writer import Writer
 
-__all__ = ["Operators"]
+__all__ = ["NO_KEY", "Operators"]
 
 DIGIT: Final = 1 << 30  # comparisons of integers below it are the host's fastest
 _SMALL: Final = f"-{DIGIT} < {{0}} < {DIGIT}"
@@ -16,6 +16,7 @@ _NOT_SMALL: Final = f"({{0}} > {DIGIT - 1} or {{0}} < {1 - DIGIT}) and not NLIM 
 _TOO_LARGE: Final = {1: f"{{0}} > {DIGIT - 1} and {{0}} >= LIM", -1: f"{{0}} < {1 - DIGIT} and {{0}} <= NLIM"}
 _ARITHMETIC: Final = frozenset((Op.BINARY, Op.INPLACE, Op.UNARY, Op.COMPARE))
 _KEYS: Final = frozenset("SIFBN")  # kinds that are keys of a dict without a look at them
+NO_KEY: Final = "type({0}) not in KEYS or (type({0}) is int and not NLIM < {0} < LIM)"  # hashing long ones is work
 _CHECKS: Final = {"I": "type({0}) is not int", "F": "type({0}) is not float", "S": "type({0}) is not str"}
 
 
@@ -194,7 +195,7 @@ class Operators(Writer):
             self._tested(f"{x} {op} {y}", 2, fuse=fuse)
         else:
             t = self.temporary()
-            with self.deeper(f"if type({x}) in NUM and type({y}) in NUM:"):
+            with self.deeper(f"if type({x}) in NUM and type({y}) in NUM and NLIM < {x} < LIM:"):
                 self.line(f"{t} = {x} {op} {y}")
             with self.deeper(f"elif type({x}) is str and type({y}) is str and len({x}) < 64:"):
                 self.line(f"{t} = {x} {op} {y}")
@@ -213,7 +214,7 @@ class Operators(Writer):
         if ky == "?":
             self.guard(f"type({y}) is not dict")
         if kx not in _KEYS:
-            self.guard(f"type({x}) not in KEYS")
+            self.guard(NO_KEY.format(x))
         self._tested(f"{x} {op} {y}", 2, fuse=fuse)
 
     def _tested(self, text: str, count: int, *, fuse: bool) -> None:

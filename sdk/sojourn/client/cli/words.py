@@ -1,0 +1,132 @@
+"""A job in plain words: how it stands, why an agent did not answer, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+__all__ = [
+    "counted",
+    "ended",
+    "event_line",
+    "headline",
+    "progress",
+    "reason",
+    "standing_lines",
+    "waiting_line",
+    "went_well",
+]
+
+Row = Mapping[str, Any]
+
+_WHY: Final = {
+    "admission_refused": "its owner's policy does not admit this job; the owner's log says which rule is missing",
+    "stream_field_missing": "it has no such stream, or a field of it is missing",
+    "budget_exhausted": "a budget of the run is spent",
+    "plan_mismatch": "a graph is not what the plan states",
+    "program_invalid": "the program does not verify at the agent",
+    "expired": "the order or the job has expired",
+    "store": "its disk refused a write",
+}
+_FIGURES: Final = ("loss", "auc")
+
+
+def counted(number: int, word: str) -> str:
+    """`1 agent`, `2 agents`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def reason(code: str, line: int) -> str:
+    """Why an agent's run has no answer, from its public code and line."""
+    where = f" at line {line} of the agent program" if line else ""
+    why = f": {_WHY[code]}" if code in _WHY else ""
+    return f"{code}{where}{why}"
+
+
+def waiting_line(waiting: Row) -> str:
+    """`waiting: 2 of 3 agents connected (quorum 3)`."""
+    quorum = f" (quorum {waiting['quorum']})" if "quorum" in waiting else ""
+    return f"waiting: {waiting['connected']} of {counted(waiting['needed'], 'agent')} connected{quorum}"
+
+
+def progress(job: Row) -> str:
+    """`2/12`, or `2` as long as nobody knows of how many."""
+    return f"{job['round']}" if job["rounds"] is None else f"{job['round']}/{job['rounds']}"
+
+
+def headline(job: Row) -> str:
+    """Name, state, and how far it is."""
+    rounds = job["rounds"]
+    through = counted(job["round"], "round") if rounds is None else f"round {job['round']} of {rounds}"
+    return f"{job['name']}  {job['state']}  {through}"
+
+
+def standing_lines(job: Row) -> Iterator[str]:
+    """What the job waits for, and how its latest phase stands; nothing of a phase that went well."""
+    if job.get("waiting"):
+        yield waiting_line(job["waiting"])
+    phase = job.get("phase")
+    if not phase or went_well(phase):
+        return
+    answered = sum(part["state"] == "answered" for part in phase["agents"])
+    head = f"{phase['name']}, round {phase['round']}: {answered} of {counted(len(phase['agents']), 'agent')} answered"
+    quorum = f"quorum {phase['quorum']}"
+    match phase["state"]:
+        case "open":
+            left, of = (round(phase[key] / 1000) for key in ("remaining_ms", "deadline_ms"))
+            yield f"{head} ({quorum}), {left} s left of {of}"
+        case "missed":
+            yield f"{head}, {quorum} missed"
+        case state:
+            yield f"{head} ({quorum}), {state}"
+
+
+def went_well(phase: Row) -> bool:
+    """It is closed and everybody answered: its figures are in the table."""
+    return phase["state"] == "closed" and all(part["state"] == "answered" for part in phase["agents"])
+
+
+def ended(name: str, data: Row) -> str | None:
+    """How a job ended, from its last event; None where it is done."""
+    if name == "cancelled":
+        return f"the job was cancelled by {data.get('by')}"
+    if name == "failed":
+        line = f" at line {data['line']} of the rounds program" if data.get("line") else ""
+        text = str(data.get("message") or "").removeprefix(f"{data.get('code')}: ")
+        said = f": {text}" if text else ""
+        return f"the job failed with {data.get('code')}{line}{said}"
+    return None
+
+
+def event_line(name: str, data: Row) -> str | None:
+    """One event of a job as a line; None for one that says nothing to a person."""
+    write = _LINES.get(name)
+    return None if write is None else write(data)
+
+
+def _answered(data: Row) -> str:
+    if data["outcome"] == "done":
+        return f"round {data['round']}: {data['agent']} answered ({data['count']} of {data['of']})"
+    why = reason(data["code"], data.get("line", 0))
+    return f"round {data['round']}: {data['agent']} {data['outcome']}, {why}"
+
+
+def _published(data: Row) -> str:
+    figures = "".join(f"  {key} {data[key]:.4f}" for key in _FIGURES if isinstance(data.get(key), float))
+    return f"round {data['round']}: model {data['model'][:16]}{figures}"
+
+
+_LINES: Final[Mapping[str, Callable[[Row], str]]] = {
+    "submitted": lambda data: f"submitted: {data['name']}",
+    "waiting": waiting_line,
+    "opened": lambda data: f"round {data['round']}: {data['phase']} goes to {counted(data['participants'], 'agent')}",
+    "answered": _answered,
+    "declined": lambda data: f"round {data['round']}: {data['agent']} declined, {reason(data['code'], 0)}",
+    "closed": lambda data: f"round {data['round']}: {data['phase']} closed with {counted(data['answers'], 'answer')}",
+    "missed": lambda data: (
+        f"round {data['round']}: {data['phase']} missed its quorum with {counted(data['answers'], 'answer')}"
+    ),
+    "published": _published,
+    "note": lambda data: f"note: {data['text']}",
+    "done": lambda _: "done",
+}

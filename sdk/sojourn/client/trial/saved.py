@@ -1,0 +1,151 @@
+"""A run that was stopped, in one file: program, source, the machine's snapshot, and what its handles stand for.
+
+Rules of this module:
+
+* The file is a `Bundle` of the documents that an agent's journal holds, so that one decoder judges both: `program`,
+  `state` (a journal record with snapshot and objects), `source`, and `body/<handle>` for computed tensors.
+* A file from somebody else is untrusted: the program is verified, the snapshot is loaded against it, and source lines
+  are only shown if the source compiles to this program. Each refusal is the ordinary one.
+* It holds values of the rows that the run had read. Treat it like them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from sojourn.agent.objects import ObjectTable
+from sojourn.agent.records import BodyRefAt, JournalRecord, Sealed, SealedObject
+from sojourn.codec import Kind, decode, encode, header_of
+from sojourn.contracts import Bundle
+from sojourn.errors import DecodeError, MachineError, SnapshotInvalid, SojournError, UsageError
+from sojourn.limits import MAX_BUNDLE_BYTES, MAX_RECORD_BYTES
+from sojourn.vm import Machine, VerifiedProgram, compile_source, verify
+from sojourn.vm.views import runs_of
+
+__all__ = ["SavedRun", "load_saved", "save_run"]
+
+_BODY: Final = "body/"
+_FILE: Final = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A stopped run, verified.
+
+    Attributes:
+        program: what it runs.
+        machine: at the state that was saved.
+        source: text that compiles to the program; empty where there is none.
+        file: name of the source.
+        objects: what handles stand for.
+        bodies: joined datoms of computed tensors, by handle.
+    """
+
+    program: VerifiedProgram
+    machine: Machine = field(repr=False)
+    source: str = field(repr=False)
+    file: str
+    objects: tuple[SealedObject, ...] = field(repr=False)
+    bodies: Mapping[bytes, bytes] = field(repr=False)
+
+    @property
+    def entry(self) -> str | None:
+        """The entry that was started; None where the run has ended."""
+        frames = runs_of(self.machine)[0].frames
+        return frames[0].function if frames else None
+
+    def body(self, handle: bytes) -> bytes:
+        """Joined datoms of a computed handle.
+
+        Raises:
+            UsageError: the file does not hold them.
+        """
+        if handle not in self.bodies:
+            raise UsageError("the saved run lacks a tensor that it names; save it again")
+        return self.bodies[handle]
+
+
+def save_run(machine: Machine, program: VerifiedProgram, source: str, file: str, objects: ObjectTable) -> bytes:
+    """The bytes of a stopped run.
+
+    Args:
+        machine: stopped between instructions or at an effect.
+        program: that it runs.
+        source: of the program.
+        file: the source's name.
+        objects: what its handles stand for; handles that a person made up stand for nothing and are left out.
+
+    Raises:
+        UsageError: too large for one file.
+    """
+    live = [handle for handle in dict.fromkeys(h.id for h in machine.handles()) if objects.has(handle)]
+    refs = tuple(SealedObject(handle, objects.refer(handle)) for handle in live)
+    try:
+        snapshot = machine.dump()
+    except MachineError as problem:
+        raise UsageError(f"this run cannot be saved: {problem}") from None
+    items = {
+        "program": encode(program.program),
+        "state": encode(JournalRecord(Sealed(snapshot, refs, 0))),
+        "source": source.encode("utf-8"),
+        _FILE: file.encode("utf-8"),
+        **{f"{_BODY}{ref.handle.hex()}": objects.body(ref.handle) for ref in refs if isinstance(ref.ref, BodyRefAt)},
+    }
+    data = encode(Bundle(items))
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise UsageError(
+            f"this run needs {len(data)} bytes, a file holds {MAX_BUNDLE_BYTES}; stop it where it has less"
+        )
+    return data
+
+
+def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
+    """A stopped run from untrusted bytes.
+
+    Args:
+        data: what `save_run` gave, or the bare snapshot of a machine.
+        program: canonical bytes of the program, which a bare snapshot does not bring.
+
+    Raises:
+        DecodeError: not the canonical encoding of such a file.
+        ProgramInvalid: the verifier refuses its program.
+        SnapshotInvalid: the snapshot is no state of that program.
+        UsageError: a bare snapshot, and no program.
+    """
+    if header_of(data)[0] == Kind.SNAPSHOT:
+        if program is None:
+            raise UsageError("this is a bare snapshot; say which program it is of: --program FILE.py or FILE.sjp")
+        verified = verify(program)
+        return SavedRun(verified, Machine.load(verified, data), "", "", (), {})
+    items = decode(Bundle, data, limit=MAX_BUNDLE_BYTES).items
+    if not {"program", "state", "source", _FILE} <= items.keys():
+        raise DecodeError("schema", "this is no saved run: it lacks program, state, source or file")
+    verified = verify(items["program"])
+    state = decode(JournalRecord, items["state"], limit=MAX_RECORD_BYTES).item
+    if not isinstance(state, Sealed):
+        raise DecodeError("schema", "this is no saved run: its state is another record of a journal")
+    machine = Machine.load(verified, state.snapshot)
+    live = {handle.id for handle in machine.handles()}
+    if not all(entry.handle in live for entry in state.objects):
+        raise SnapshotInvalid("the file describes a handle that the snapshot does not hold")
+    source, file = _source(items, verified)
+    bodies = {
+        bytes.fromhex(name.removeprefix(_BODY)): body
+        for name, body in items.items()
+        if name.startswith(_BODY) and name.removeprefix(_BODY) in {handle.hex() for handle in live}
+    }
+    return SavedRun(verified, machine, source, file, state.objects, bodies)
+
+
+def _source(items: Mapping[str, bytes], program: VerifiedProgram) -> tuple[str, str]:
+    """The source, if it is that of the program, and its name."""
+    try:
+        text, file = items["source"].decode("utf-8"), items[_FILE].decode("utf-8")
+        same = bool(text) and compile_source(text, file).digest == program.digest
+    except (UnicodeDecodeError, SojournError):
+        same = False
+    if not same and items["source"]:
+        raise DecodeError("value", "the source in this file is not that of its program")
+    return (text, file) if same else ("", "")

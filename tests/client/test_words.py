@@ -1,0 +1,103 @@
+"""What an operator reads about a job."""
+
+from __future__ import annotations
+
+import pytest
+from sojourn.client.cli.tables import agents_table
+from sojourn.client.cli.words import ended, event_line, headline, reason, standing_lines
+
+AGENTS = [
+    {"agent": "station-1", "key": "01", "state": "answered", "code": "", "line": 0},
+    {"agent": "station-2", "key": "02", "state": "refused", "code": "admission_refused", "line": 0},
+    {"agent": "station-3", "key": "03", "state": "failed", "code": "KeyError", "line": 9},
+]
+
+
+def job(**changes: object) -> dict[str, object]:
+    return {"name": "warm", "state": "running", "round": 0, "rounds": None, "waiting": None, "phase": None} | changes
+
+
+def phase(state: str, agents: list[dict[str, object]] = AGENTS) -> dict[str, object]:
+    return {
+        "name": "ask", "round": 0, "state": state, "quorum": 2, "deadline_ms": 60_000, "remaining_ms": 37_400,
+        "agents": agents,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        (job(), []),
+        (
+            job(waiting={"round": 0, "connected": 2, "needed": 3, "quorum": 3}),
+            ["waiting: 2 of 3 agents connected (quorum 3)"],
+        ),
+        (job(phase=phase("open")), ["ask, round 0: 1 of 3 agents answered (quorum 2), 37 s left of 60"]),
+        (job(phase=phase("missed")), ["ask, round 0: 1 of 3 agents answered, quorum 2 missed"]),
+        (job(phase=phase("cancelled")), ["ask, round 0: 1 of 3 agents answered (quorum 2), cancelled"]),
+        (job(phase=phase("closed")), ["ask, round 0: 1 of 3 agents answered (quorum 2), closed"]),
+        (job(phase=phase("closed", AGENTS[:1])), []),
+    ],
+)
+def test_how_a_job_stands(found: dict[str, object], lines: list[str]) -> None:
+    assert list(standing_lines(found)) == lines
+
+
+def test_why_each_agent_has_not_answered() -> None:
+    table = agents_table(phase("missed"))
+    assert [list(column.cells) for column in table.columns][:2] == [
+        ["station-1", "station-2", "station-3"], ["answered", "refused", "failed"],
+    ]  # fmt: skip
+    none, policy, error = table.columns[2].cells
+    assert none == ""
+    assert str(policy).startswith("admission_refused: its owner's policy does not admit this job")
+    assert error == "KeyError at line 9 of the agent program"
+    assert reason("something_new", 0) == "something_new"
+
+
+def test_how_far_a_job_is() -> None:
+    assert headline(job()) == "warm  running  0 rounds"
+    assert headline(job(round=1, rounds=12)) == "warm  running  round 1 of 12"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "line"),
+    [
+        ("submitted", {"name": "warm"}, "submitted: warm"),
+        ("waiting", {"connected": 0, "needed": 1, "quorum": 1}, "waiting: 0 of 1 agent connected (quorum 1)"),
+        ("opened", {"round": 0, "phase": "ask", "participants": 3}, "round 0: ask goes to 3 agents"),
+        (
+            "answered",
+            {"round": 0, "agent": "a", "outcome": "done", "code": "", "line": 0, "count": 1, "of": 3},
+            "round 0: a answered (1 of 3)",
+        ),
+        (
+            "answered",
+            {"round": 0, "agent": "a", "outcome": "failed", "code": "KeyError", "line": 9, "count": 0, "of": 3},
+            "round 0: a failed, KeyError at line 9 of the agent program",
+        ),
+        ("declined", {"round": 0, "agent": "a", "code": "x"}, "round 0: a declined, x"),
+        ("closed", {"round": 0, "phase": "ask", "answers": 3}, "round 0: ask closed with 3 answers"),
+        ("missed", {"round": 0, "phase": "ask", "answers": 1}, "round 0: ask missed its quorum with 1 answer"),
+        (
+            "published",
+            {"round": 2, "model": "ab" * 32, "loss": 0.25, "auc": None},
+            "round 2: model abababababababab  loss 0.2500",
+        ),
+        ("note", {"text": "hello"}, "note: hello"),
+        ("done", {}, "done"),
+        ("of a later version", {}, None),
+    ],
+)
+def test_each_event_is_a_line(name: str, data: dict[str, object], line: str | None) -> None:
+    assert event_line(name, data) == line
+
+
+def test_how_a_job_ended() -> None:
+    assert ended("done", {}) is None
+    assert ended("cancelled", {"by": "alice"}) == "the job was cancelled by alice"
+    failed = {"code": "QuorumMissed", "line": 28, "message": "QuorumMissed: phase 'ask' of round 0 has 1 answers"}
+    assert ended("failed", failed) == (
+        "the job failed with QuorumMissed at line 28 of the rounds program: phase 'ask' of round 0 has 1 answers"
+    )
+    assert ended("failed", {"code": "expired", "line": 0, "message": ""}) == "the job failed with expired"
