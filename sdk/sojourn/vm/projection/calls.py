@@ -82,9 +82,11 @@ class Calls(Objects):
     def call_value(self, shape: int) -> None:
         """CALL_VALUE: of a function with exactly these parameters, or of a builtin; others are the stepper's."""
         wanted = self.context.program.program.shapes[shape]
-        (callee, *args), _ = self.top(wanted.total + 1)
+        (callee, *args), (kind, *kinds) = self.top(wanted.total + 1)
         if wanted.names:
             self._left(wanted.total + 1)
+            return
+        if kind[0] == "f" and self._known(int(kind[1:]), callee, args, kinds):
             return
         t = self.temporary()
         table = f"u{wanted.positional}"
@@ -108,6 +110,21 @@ class Calls(Objects):
         self.replace(wanted.total + 1, t, "?")
         self._go_on()
 
+    def _known(self, function: int, callee: str, args: list[str], kinds: list[str]) -> bool:
+        """A call of a value that is known to be a certain function; False where its parameters are not just these."""
+        code = self.context.program.codes[function]
+        if code.params != len(args) or code.keyword_only or code.flags or "U" in kinds or "!" in kinds:
+            return False
+        size = FRAME_BYTES + SLOT * (len(code.locals) + code.most) + CELL_BYTES * len(code.cells)
+        self.stop(f"not d or mem < {size}")
+        self.line(f"fuel_ = fuel; mem_ = mem - {size}")
+        self.drop(len(args) + 1)
+        name = self.context.valued(function, tuple(kinds)) if self.out is not None else "g"
+        self._calling(f"{self.temporary()} = {name}({', '.join([*args, f'{callee}.cells', 'd - 1'])})")
+        self.push(self.temporary(), "?")
+        self._go_on()
+        return True
+
     def closure(self, function: int, count: int) -> None:
         made = self.context.program.codes[function]
         defaults, _ = self.top(count)
@@ -116,7 +133,7 @@ class Calls(Objects):
         cells = "".join(f"v{local}, " for local in made.captures)
         values = "".join(f"{value}, " for value in defaults)
         self.line(f"{self.temporary()} = FunctionValue({function}, {name}, ({values}), ({cells}))")
-        self.replace(count, self.temporary(), "?")
+        self.replace(count, self.temporary(), f"f{function}")
 
     def returns(self) -> Term:
         (x,), (kind,) = self.top(1)

@@ -7,6 +7,7 @@ makes the stepper's frame of the call and stops.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -139,6 +140,10 @@ class Forms:
         """See `Context`."""
         return self._name(Key(function, -1, self.chosen(function, -1, kinds)))
 
+    def valued(self, function: int, kinds: tuple[str, ...]) -> str:
+        """See `Context`."""
+        return self._name(Key(function, -2, self.chosen(function, -2, kinds)))
+
     def values(self, count: int) -> None:
         """Let functions with `count` parameters be called as values; see `calls.Calls.call_value`."""
         if count in self.tables:
@@ -216,11 +221,16 @@ class Forms:
             function = self._written(key, code, graph)
         except (SyntaxError, RecursionError, MemoryError):  # the host's own limits: 20 loops, 100 indents, its stack
             return None
-        if key.at == -2:
-            self.tables[len(key.kinds)][key.function][0] = function
-        elif key.at == -1:
+        if key.at < 0:
             self.namespace[self._name(key)] = function
+            self._tabulate(key, function)
         return function
+
+    def _tabulate(self, key: Key, function: Callable[..., Value]) -> None:
+        """Where values of any kinds are called with so many arguments."""
+        table = self.tables.get(len(key.kinds), {})
+        if key.at == -2 and set(key.kinds) <= {"?"} and key.function in table:
+            table[key.function][0] = function
 
     def _locals(self, function: int, kinds: tuple[str, ...]) -> list[str]:
         code = self.program.codes[function]
@@ -234,6 +244,7 @@ class Forms:
         kinds = self._locals(key.function, key.kinds)
         shape.analyse(at, State(kinds, [f"s{k}" for k in range(len(key.stack))], list(key.stack)))
         lines = [*self._prologue(key, code, shape), *shape.write(at)]
+        memory = _keeps_memory(lines)
         form = Form(key.function, code, self.namespace)
         number = len(self.meter.forms)
         self.namespace[f"Y{number}"] = form
@@ -241,18 +252,26 @@ class Forms:
             "def make(fuel_, mem_):",
             f" def g({', '.join([*self._parameters(key, code), 'd'])}):",
             "  nonlocal fuel_, mem_",
-            "  fuel = fuel_; mem = mem_",
+            "  fuel = fuel_; mem = mem_" if memory else "  fuel = fuel_",
             "  try:",
         ]
         for line in lines:
             text = line.text.replace("H(e, Y,", f"H(e, Y{number},")
+            if not memory:
+                for pattern, short in _IN_CELL:
+                    text = pattern.sub(short, text)
             source.append(" " * (3 + line.indent) + text)
             if line.row is not None:
                 form.rows[len(source)] = line.row
                 handler = code.handler_at[line.row.pc - 1] if line.row.mode is not Mode.BEFORE else -1
                 if handler >= 0:
                     form.traps[len(source)] = code.handlers[handler].target
-        source += ["  except W as e:", "   if not e.settled:", f"    P(e, Y{number}, fuel, mem)", "   raise"]
+        source += [
+            "  except W as e:",
+            "   if not e.settled:",
+            f"    P(e, Y{number}, fuel, {'mem' if memory else 'mem_'})",
+        ]
+        source += ["   raise"]
         source += ["  except BaseException as e:", f"   X(e, Y{number}, Z())", "   raise", " return g"]
         outer = compile("\n".join(source), "<projection>", "exec", dont_inherit=True)
         make = next(part for part in outer.co_consts if hasattr(part, "co_consts"))
@@ -392,10 +411,29 @@ class Forms:
 
     def _forget(self, keys: list[Key]) -> None:
         for key in keys:
-            if self.made.pop(key) is not None and key.at == -1:
+            if self.made.pop(key) is not None and key.at < 0:
                 self.namespace[self.names[key]] = self._stand_in(key)
-            elif key.at == -2 and key.function in self.tables.get(len(key.kinds), {}):
-                self.tables[len(key.kinds)][key.function][0] = self._stand_in(key)
+                self._tabulate(key, self.namespace[self.names[key]])
+
+
+# Functions that only hand memory on to others leave its counter in the cell.
+_IN_CELL: Final = (
+    (re.compile(r"; mem = mem_$|; mem_ = mem$|; mem = mem_(?=;)"), ""),
+    (re.compile(r"\bmem_ = mem - (\w+)"), r"mem_ -= \1"),
+    (re.compile(r"\bmem < (\d+|size):"), r"mem_ < \1:"),
+    (re.compile(r"fuel, mem, "), "fuel, mem_, "),
+)
+
+
+def _keeps_memory(lines: list[Line]) -> bool:
+    """Whether a function takes memory for anything else than calls."""
+    for line in lines:
+        text = line.text
+        for pattern, short in _IN_CELL:
+            text = pattern.sub(short, text)
+        if re.search(r"\bmem\b", text):
+            return True
+    return False
 
 
 _PROGRAMS: OrderedDict[bytes, Forms] = OrderedDict()

@@ -1,8 +1,8 @@
 """What the projector knows of a value before it runs: a kind, one letter.
 
 `I` an integer below 2**62 in magnitude, `F` float, `B` bool, `S` text, `L` list, `D` dict, `T` tuple, `N` None, `E`
-an exception, `R` a range of `I`, `K`, `V`, `P` a dict's keys, values, items, `?` any value; of locals also `U` unbound,
-`!` perhaps unbound. Loop slots: `r` an iterator over `R`, `k` one over a list, tuple or bytes, `s` one over ASCII text,
+an exception, `R` a range of `I`, `K`, `V`, `P` a dict's keys, values, items, `f3` the
+program's function 3, `?` any value; of locals also `U` unbound, `!` perhaps unbound. Loop slots: `r` an iterator over `R`, `k` one over a list, tuple or bytes, `s` one over ASCII text,
 `K`, `V`, `P` one over a dict's keys, values, items, `*` any iterator or none, `U` none. A kind is never a guess:
 generated code that relies on one has tested it, or was entered with it.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sojourn.vm.values import UNBOUND, ExcValue, Iter, IterKind, Value
+from sojourn.vm.values import UNBOUND, ExcValue, FunctionValue, Iter, IterKind, Value
 
 __all__ = ["LIMIT", "NATIVE", "NUMBERS", "PLAIN", "join", "kind_of", "slot_kind"]
 
@@ -39,6 +39,8 @@ def kind_of(value: Value) -> str:
         return "I" if -LIMIT < value < LIMIT else "?"
     if kind is range:
         return "R" if _small(value) else "?"
+    if kind is FunctionValue:
+        return f"f{value.function}"
     return "U" if value is UNBOUND else _KINDS.get(kind, "?")
 
 

@@ -256,7 +256,7 @@ class Meter(Run):
         if self.complete:
             return
         row = form.rows[_line_of(problem)]
-        self._count(row, found["fuel"], found["mem"])
+        self._count(row, found["fuel"], found.get("mem", self.cells[1].cell_contents))
         self.spilled.append(form.frame(row, found))
 
     def passes(self, problem: Raised, form: Form, fuel: int, memory: int) -> None:

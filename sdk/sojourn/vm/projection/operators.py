@@ -45,7 +45,7 @@ class Operators(Writer):
             return kx, ky
         check = _CHECKS[known].format(unknown)
         if known == "I":
-            check += f" or not NLIM < {unknown} < LIM"
+            check += f" or {_NOT_SMALL.format(unknown)}"
         self.guard(check)
         return known, known
 
@@ -191,7 +191,8 @@ class Operators(Writer):
         if kx in NUMBERS and ky in NUMBERS:
             self._tested(f"{x} {op} {y}", 2, fuse=fuse)
         elif kx == ky == "S" and not self.generic:
-            self.guard(f"len({x}) > 63" if op in ("==", "!=") else f"len({x}) > 63 and len({y}) > 63")
+            if not self._short(x) and not self._short(y):
+                self.guard(f"len({x}) > 63 and len({y}) > 63")
             self._tested(f"{x} {op} {y}", 2, fuse=fuse)
         else:
             t = self.temporary()
@@ -202,6 +203,10 @@ class Operators(Writer):
             with self.deeper("else:"):
                 self._aside(f"compare(R, {op!r}, {x}, {y})", 2)
             self.replace(2, t, "B")
+
+    def _short(self, name: str) -> bool:
+        """Whether an operand is a short constant."""
+        return name[0] == "c" and len(self.context.namespace[name]) < 64
 
     def _contains(self, op: str, x: str, y: str, kx: str, ky: str, *, fuse: bool) -> None:
         if kx == ky == "S" and not self.generic:

@@ -37,6 +37,9 @@ class Context(Protocol):
     def callee(self, function: int, kinds: tuple[str, ...]) -> str:
         """The variable of the namespace that holds the generated function for such a call."""
 
+    def valued(self, function: int, kinds: tuple[str, ...]) -> str:
+        """As `callee`, for a call of the function as a value: the cells that it shares come behind the arguments."""
+
     def values(self, count: int) -> None:
         """Let functions with so many parameters be called as values."""
 
