@@ -41,7 +41,7 @@ def admit(run: Run, values: Iterable[Value]) -> list[Value]:
         Exhausted: they do not fit the budgets.
     """
     copied = copy_values(run, values)
-    for value in walk(copied) if any(type(value) not in _PLAIN for value in copied) else ():
+    for value in () if _PLAIN.issuperset(map(type, copied)) else walk(copied):
         if type(value) is Box:
             raise Raised("TypeError", "a host gives no boxes")
         if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
@@ -63,6 +63,8 @@ def check_labels(run: Run, value: Value) -> None:
 def private_things(values: Iterable[Value]) -> list[Box | Handle]:
     """Boxes, and handles with a private label, anywhere inside of values."""
     known = [value for value in values if type(value) not in _PLAIN]
+    if not known:
+        return []
     return [
         value for value in walk(known) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
     ]

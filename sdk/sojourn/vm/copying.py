@@ -62,11 +62,13 @@ def copy_values(
         Raised, Exhausted: as any operation of the language.
     """
     values = tuple(values)
-    if all(type(value) in _PLAIN for value in values):
+    if _PLAIN.issuperset(map(type, values)):
         for value in values:
             if type(value) is str and not value.isascii():
                 _check_text(value)
-            run.allocate(size_of(value))
+            size = size_of(value)
+            if size:
+                run.allocate(size)
         return list(values)
     copier = _Copier(run, open_box, _INNER[extent])
     with run.making(copier.copies):

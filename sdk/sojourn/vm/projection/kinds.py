@@ -1,10 +1,10 @@
 """What the projector knows of a value before it runs: a kind, one letter.
 
 `I` an integer below 2**62 in magnitude, `F` float, `B` bool, `S` text, `L` list, `D` dict, `T` tuple, `N` None, `E`
-an exception, `R` a range of `I`, `K`, `V`, `P` a dict's keys, values, items, `f3` the
-program's function 3, `?` any value; of locals also `U` unbound, `!` perhaps unbound. Loop slots: `r` an iterator over `R`, `k` one over a list, tuple or bytes, `s` one over ASCII text,
-`K`, `V`, `P` one over a dict's keys, values, items, `*` any iterator or none, `U` none. A kind is never a guess:
-generated code that relies on one has tested it, or was entered with it.
+an exception, `R` a range of `I`, `K`, `V`, `P` a dict's keys, values, items, `f3` the program's function 3, `?` any
+value; of locals also `U` unbound, `!` perhaps unbound. Loop slots: `r` an iterator over `R`, `k` one over a list, tuple
+or bytes, `s` one over ASCII text, `K`, `V`, `P` one over a dict's keys, values, items, `*` any iterator or none, `U`
+none. A kind is never a guess: generated code that relies on one has tested it, or was entered with it.
 """
 
 from __future__ import annotations
