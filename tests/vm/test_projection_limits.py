@@ -12,6 +12,7 @@ from sojourn.codec import decode, encode
 from sojourn.vm import Done, Machine, Parked, VerifiedProgram, verify
 from sojourn.vm.program import Function, Program
 from sojourn.vm.projection import driver, forms
+from sojourn.vm.projection import source as source_module
 from sojourn.vm.projection.forms import Forms, Key
 
 FUEL, MEMORY = 10**8, 10**8
@@ -47,7 +48,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         sources.append(source)
         return builtins.compile(source, *args, **options)
 
-    monkeypatch.setattr(forms, "compile", spy, raising=False)
+    monkeypatch.setattr(source_module, "compile", spy, raising=False)
     return sources
 
 

@@ -7,20 +7,20 @@ makes the stepper's frame of the call and stops.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sojourn.vm.op import ISA, Operand
 from sojourn.vm.projection.graph import Graph, Unprojectable
 from sojourn.vm.projection.kinds import kind_of, slot_kind
-from sojourn.vm.projection.meter import Form, Meter, Mode, Stopped, open_slot
+from sojourn.vm.projection.meter import Form, Meter, Stopped, open_slot
 from sojourn.vm.projection.namespace import fixed
 from sojourn.vm.projection.shape import Shape
-from sojourn.vm.projection.writer import Line, State
+from sojourn.vm.projection.source import Key, assembled
+from sojourn.vm.projection.writer import State
 from sojourn.vm.state import Frame
 from sojourn.vm.values import UNBOUND, Cell, Value
 from sojourn.vm.verifier import Code, VerifiedProgram
@@ -34,15 +34,6 @@ MAX_GUESSES: Final = 12  # wrong guesses in one function; then none is made in i
 MAX_NESTED_INFERENCE: Final = 20
 MAX_PROGRAMS: Final = 16
 ALONE: Final = 2  # references to what only a list holds, the question's own included
-
-
-class Key(NamedTuple):
-    """Which form: `at` is the loop's head; -1 for a call, -2 for a call as a value."""
-
-    function: int
-    at: int
-    kinds: tuple[str, ...]
-    stack: tuple[str, ...] = ()
 
 
 class Absent(Stopped):
@@ -243,75 +234,14 @@ class Forms:
         at = graph.entry
         kinds = self._locals(key.function, key.kinds)
         shape.analyse(at, State(kinds, [f"s{k}" for k in range(len(key.stack))], list(key.stack)))
-        lines = [*self._prologue(key, code, shape), *shape.write(at)]
-        memory = _keeps_memory(lines)
         form = Form(key.function, code, self.namespace)
         number = len(self.meter.forms)
         self.namespace[f"Y{number}"] = form
-        source = [
-            "def make(fuel_, mem_):",
-            f" def g({', '.join([*self._parameters(key, code), 'd'])}):",
-            "  nonlocal fuel_, mem_",
-            "  fuel = fuel_; mem = mem_" if memory else "  fuel = fuel_",
-            "  try:",
-        ]
-        for line in lines:
-            text = line.text.replace("H(e, Y,", f"H(e, Y{number},")
-            if not memory:
-                for pattern, short in _IN_CELL:
-                    text = pattern.sub(short, text)
-            source.append(" " * (3 + line.indent) + text)
-            if line.row is not None:
-                form.rows[len(source)] = line.row
-                handler = code.handler_at[line.row.pc - 1] if line.row.mode is not Mode.BEFORE else -1
-                if handler >= 0:
-                    form.traps[len(source)] = code.handlers[handler].target
-        source += [
-            "  except W as e:",
-            "   if not e.settled:",
-            f"    P(e, Y{number}, fuel, {'mem' if memory else 'mem_'})",
-        ]
-        source += ["   raise"]
-        source += ["  except BaseException as e:", f"   X(e, Y{number}, Z())", "   raise", " return g"]
-        outer = compile("\n".join(source), "<projection>", "exec", dont_inherit=True)
-        make = next(part for part in outer.co_consts if hasattr(part, "co_consts"))
-        inner = next(part for part in make.co_consts if hasattr(part, "co_consts"))
+        inner = assembled(key, code, shape, form, number)
         cells = dict(zip(("fuel_", "mem_"), self.meter.cells, strict=True))
         function = FunctionType(inner, self.namespace, "g", None, tuple([cells[name] for name in inner.co_freevars]))
         self.meter.forms[inner] = form
         return function
-
-    @staticmethod
-    def _parameters(key: Key, code: Code) -> list[str]:
-        if key.at < 0:
-            return [*(f"v{k}" for k in range(len(key.kinds))), *(["k"] if key.at == -2 else [])]
-        names = []
-        for local in range(len(code.locals)):
-            names += [f"n{local}", f"q{local}"] if local in code.loops else [f"v{local}"]
-        return [*names, *(f"s{k}" for k in range(len(key.stack)))]
-
-    @staticmethod
-    def _prologue(key: Key, code: Code, shape: Shape) -> list[Line]:
-        lines = []
-        if key.at >= 0:
-            opened = [local for local in sorted(code.loops) if key.kinds[local] in "KVP"]
-            return [Line(0, f"m{k} = q{k}.source.mapping; l{k} = len(q{k}.keys)") for k in opened]
-        given = len(key.kinds)
-        loops = [f"n{local} = q{local}" for local in sorted(code.loops)]
-        if loops:
-            lines.append(Line(0, f"{' = '.join(loops)} = None"))
-        maybe = [
-            f"v{local}"
-            for local in range(given, len(code.locals))
-            if local not in code.loops and local not in code.boxed
-            and any(state.locals[local] in "U!" for state in shape.states.values())
-        ]  # fmt: skip
-        if maybe:
-            lines.append(Line(0, f"{' = '.join(maybe)} = U"))
-        lines += [Line(0, f"v{k} = Cell({f'v{k}' if k < given else ''})") for k in code.cells]
-        if code.free:
-            lines.append(Line(0, f"({''.join(f'v{local}, ' for local in code.free)}) = k"))
-        return lines
 
     # Entering.
 
@@ -414,26 +344,6 @@ class Forms:
             if self.made.pop(key) is not None and key.at < 0:
                 self.namespace[self.names[key]] = self._stand_in(key)
                 self._tabulate(key, self.namespace[self.names[key]])
-
-
-# Functions that only hand memory on to others leave its counter in the cell.
-_IN_CELL: Final = (
-    (re.compile(r"; mem = mem_$|; mem_ = mem$|; mem = mem_(?=;)"), ""),
-    (re.compile(r"\bmem_ = mem - (\w+)"), r"mem_ -= \1"),
-    (re.compile(r"\bmem < (\d+|size):"), r"mem_ < \1:"),
-    (re.compile(r"fuel, mem, "), "fuel, mem_, "),
-)
-
-
-def _keeps_memory(lines: list[Line]) -> bool:
-    """Whether a function takes memory for anything else than calls."""
-    for line in lines:
-        text = line.text
-        for pattern, short in _IN_CELL:
-            text = pattern.sub(short, text)
-        if re.search(r"\bmem\b", text):
-            return True
-    return False
 
 
 _PROGRAMS: OrderedDict[bytes, Forms] = OrderedDict()
