@@ -5,13 +5,18 @@ Rules:
 * The tests of one file run in one process, so that its fixtures are made once.
 * So do those of a folder that shares something dear: one federation of real processes, one run under mutants.
 * What takes long begins first: nothing long is left for the end, when the other processes have nothing to do.
+* No test is timed: an example that takes long on a busy machine is no failure (pytest-timeout ends what hangs).
 """
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 TOGETHER = ("tests/integration/", "tests/security/")
 LONG = (

@@ -38,6 +38,7 @@ __all__ = ["Address", "Running", "run", "serve"]
 
 _log = structlog.get_logger("sojourn.coordinator")
 
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 _GRACE_S: Final = 2  # for requests that are under way when the process stops
 
 
@@ -133,8 +134,13 @@ def run(state: Path, agents: Address, operators: Address, announce: Callable[[Ru
     import os  # noqa: PLC0415 - the environment is read here and nowhere else
 
     fault = Fault.from_environment(os.environ)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(state, agents, operators, announce, fault))
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_run(state, agents, operators, announce, fault))
+    finally:
+        for number, handler in before.items():  # uvloop's own would call into a loop that is closed
+            signal.signal(number, handler)
 
 
 async def _run(
@@ -147,7 +153,7 @@ async def _run(
         if not stopped.done():
             stopped.set_result(which)
 
-    for which in (signal.SIGINT, signal.SIGTERM):
+    for which in _STOPS:
         loop.add_signal_handler(which, stop, which)
     async with serve(state, agents, operators, fault) as running:
         announce(running)

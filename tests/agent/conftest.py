@@ -479,6 +479,12 @@ def bench(federation: Federation, folder: Path, agent_entry: Entry) -> Iterator[
 
 
 @pytest.fixture
+def hospital_source() -> str:
+    """The program of `Federation.mint`, for tests in importlib mode."""
+    return HOSPITAL
+
+
+@pytest.fixture
 def bench_class() -> type[Bench]:
     """For tests that open an agent more than once."""
     return Bench

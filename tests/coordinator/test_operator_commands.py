@@ -97,8 +97,8 @@ async def test_what_a_job_shows_that_missed_its_quorum(world, tmp_path: Path, li
         assert lines[3:] == [
             "round 0: train missed its quorum with 0 answers",
             (
-                "error: the job failed with QuorumMissed at line 18 of the rounds program: phase 'train' of round 0 has 0 "
-                "answers, its quorum is 2"
+                "error: the job failed with QuorumMissed at line 18 of the rounds program: phase 'train' of round 0 "
+                "has 0 answers, its quorum is 2"
             ),
         ]
         code, out, _ = await sojourn("job", job)

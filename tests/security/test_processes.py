@@ -68,7 +68,7 @@ def agent_folder(trial: Trial) -> Path:
 @pytest.mark.parametrize("listener", ["--agents", "--operators"])
 def test_a_port_in_use_by_the_coordinators_listeners(trial: Trial, listener: str) -> None:
     other = "--operators" if listener == "--agents" else "--agents"
-    before = tree(trial.state)
+    before, handlers = tree(trial.state), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with taken() as port:
         ran = command(
             coordinator_cli, "run", "--state", trial.state, listener, f"127.0.0.1:{port}", other, "127.0.0.1:0"
@@ -77,6 +77,7 @@ def test_a_port_in_use_by_the_coordinators_listeners(trial: Trial, listener: str
     assert f"127.0.0.1:{port} is " in ran.stderr
     assert "choose another port" in ran.stderr
     assert before.items() <= tree(trial.state).items()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     StateFolder.open(trial.state, "coordinator").close()  # nobody holds it
 
 

@@ -2,7 +2,7 @@
 
 Rules: the file is mode 0600; one line is one event, written and flushed at once; keys of the sealing kind never get
 here, because nothing passes them. A line that belongs to an effect carries its occurrence, so that a restart knows
-that it was already written.
+that it was already written. A line that a killed process did not finish is no event; the next one begins a new line.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class OwnerLog:
         self._path = path
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._file = os.fdopen(descriptor, "w", encoding="utf-8")
+        if _is_cut(path):
+            self._file.write("\n")  # what a killed process left of its last line stands alone
+            self._file.flush()
         self._log: _Logger = structlog.wrap_logger(
             structlog.WriteLogger(self._file),
             processors=[
@@ -80,6 +83,13 @@ class OwnerLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _is_cut(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read() not in (b"", b"\n")
 
 
 def _plain(fields: dict[str, object]) -> dict[str, object]:
