@@ -323,7 +323,7 @@ class Machine:
             raise Raised(
                 "TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}"
             )
-        args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=True))
+        args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=False))  # as many as there are
         occurrence = Occurrence(run.id, run.operation)
         run.operation += 1
         self.asked = Effect(spec.name, args, occurrence, spec.durability, run.label, bool(private))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sojourn.vm.state import Frame, Run
 from sojourn.vm.values import Value
@@ -11,8 +12,7 @@ from sojourn.vm.values import Value
 __all__ = ["Ask", "Enter", "Fork", "Handler", "Return", "Stop", "take"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """The program asks for an effect; its arguments are off the stack."""
 
     name: str
@@ -40,8 +40,7 @@ class Fork:
     memory: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(NamedTuple):
     """The run's first function has returned."""
 
     value: Value
