@@ -4,6 +4,7 @@
 # make fuzz-programs  random programs on the machine and on CPython; PROGRAMS=n of them
 # make fuzz-regions   random programs with private regions, each on two private inputs; PROGRAMS=n of them
 # make vm-stop     stop every program of the corpus at every instruction, go on in another process
+# make fuzz-vm     programs and states of the machine, changed at random and led by coverage; SECONDS=n of it
 # Each target does its own set-up in $(VENV). Needs Python 3.11 or newer and make.
 
 PYTHON ?= python3
@@ -13,6 +14,7 @@ WORKERS ?= auto
 CHAOS ?=
 OUTPUT ?= demo-output
 PROGRAMS ?= 20000
+SECONDS ?= 600
 BIN := $(VENV)/bin
 # What is used is compiled when it is used first: compiling all of what is installed takes a third of the set-up. It has
 # to be kept, then, whatever the caller's environment says: demo and tests start processes by the dozen.
@@ -21,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz-programs fuzz-regions vm-stop lint types arch bench bench-vm clean
+.PHONY: help demo test coverage fuzz-programs fuzz-regions vm-stop fuzz-vm lint types arch bench bench-vm clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +49,11 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.test
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.test
+	@echo "installing atheris (Linux on x86-64 has it)"
+	@$(PIP) --editable '.[fuzz]'
+	@touch $@
+
 demo: $(VENV)/.demo ## Train over five hospitals; CHAOS=1 kills machines on the way, SEED=n draws other splits
 	@$(BIN)/python samples/01_hospitals/demo.py --seed $(SEED) --output $(OUTPUT) $(if $(filter-out 0,$(CHAOS)),--chaos)
 
@@ -65,6 +72,9 @@ fuzz-regions: $(VENV)/.test ## Look for a leak in PROGRAMS=20000 random programs
 
 vm-stop: $(VENV)/.test ## Stop programs everywhere (up to 2,000 stops each), go on in another process; ARGS="--stops 100 hanoi"
 	@$(BIN)/python tests/programs/stopping.py $(ARGS)
+
+fuzz-vm: $(VENV)/.fuzz ## Fuzz the machine for SECONDS=600; a finding stops it and is kept in .fuzz-vm. ARGS="--keep" keeps what was learnt
+	@$(BIN)/python tests/fuzz/fuzz_vm.py --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	@$(BIN)/ruff check .

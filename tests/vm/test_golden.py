@@ -8,11 +8,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sojourn.vm import Done, Machine, Parked, Sliced, disassemble, op, tables, verify
+from sojourn.codec import Record
+from sojourn.vm import Done, Machine, Parked, Sliced, disassemble, op, program, shape, snapshot, tables, verify
+from sojourn.vm.effects import EFFECTS
+from sojourn.vm.program import CONTRACT
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
@@ -93,21 +97,100 @@ def _numbers() -> dict[str, Any]:
     return found
 
 
-def test_numbers_of_version_1_stay() -> None:
-    """What version 1 numbered keeps its number; further rows stand behind it."""
-    kept, now = json.loads((GOLDEN / "numbers-1.json").read_text(encoding="ascii")), _numbers()
-    assert kept.keys() == now.keys()
+def _layouts() -> dict[str, Any]:
+    """Every record of the format: its tag, and its fields with their types, in order; and the tables beside numbers."""
+    records = {
+        name: [
+            cls.__struct_config__.tag,
+            *(f"{field}: {cls.__annotations__[field]}" for field in cls.__struct_fields__),
+        ]
+        for module in (shape, program, snapshot)
+        for name, cls in vars(module).items()
+        if isinstance(cls, type) and issubclass(cls, Record) and cls.__module__ == module.__name__
+    }
+    effects = {
+        spec.name: [list(spec.params), spec.required, spec.varkw, spec.durability, sorted(spec.worlds), spec.boxed]
+        for spec in EFFECTS.values()
+    }
+    arities = {name: list(row) for table in (tables.BUILTINS, tables.METHODS) for name, row in table.items()}
+    keywords = {name: [list(row) for row in rows] for name, rows in tables.KEYWORDS.items()}
+    found = {
+        "RECORDS": records,
+        "EFFECTS": effects,
+        "ARITIES": arities,
+        "KEYWORDS": keywords,
+        "PARENTS": tables.PARENTS,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def _changed(kept: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is not as it was kept. Further rows of a table stand behind those that were there."""
+    found = []
     for name, rows in kept.items():
         if isinstance(rows, dict):
-            assert {key: now[name].get(key) for key in rows} == rows
-        else:
-            assert now[name][: len(rows)] == rows
+            found += [f"{name}: {key}" for key in rows if now[name].get(key) != rows[key]]
+        elif now[name][: len(rows)] != rows:
+            found.append(name)
+    return found
+
+
+def _changed_since_version_1() -> list[str]:
+    kept = {
+        name: json.loads((GOLDEN / f"{name}-1.json").read_text(encoding="ascii")) for name in ("numbers", "layouts")
+    }
+    return _changed(kept["numbers"], _numbers()) + _changed(kept["layouts"], _layouts())
+
+
+def test_numbers_and_layouts_of_version_1_stay() -> None:
+    """A change of what stands here steps `CONTRACT`, and gets golden files of its own."""
+    assert CONTRACT == 1
+    assert _changed_since_version_1() == []
+
+
+def _swapped(table: dict[str, Any]) -> dict[str, Any]:
+    first, second, *rest = table.items()
+    return dict([second, first, *rest])
+
+
+class _Renamed(Record, frozen=True, tag=15):
+    content: int
+    further: int
+
+
+MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "OPS: BINARY": lambda monkey: monkey.setitem(op.ISA, op.Op.BINARY, op.OpSpec(op.Operand.UNARY, pops=2, pushes=1)),
+    "BINARY": lambda monkey: monkey.setattr(tables, "BINARY", ("-", "+", *tables.BINARY[2:])),
+    "BUILTINS": lambda monkey: monkey.setattr(tables, "BUILTINS", _swapped(tables.BUILTINS)),
+    "METHODS": lambda monkey: monkey.setattr(tables, "METHODS", _swapped(tables.METHODS)),
+    "EXCEPTIONS": lambda monkey: monkey.setattr(tables, "EXCEPTIONS", tables.EXCEPTIONS[1:]),
+    "EXTENDS": lambda monkey: monkey.setattr(op, "EXTENDS", ("set", "list")),
+    "RECORDS: CellCell": lambda monkey: monkey.setattr(snapshot, "CellCell", _Renamed),
+    "EFFECTS: log.note": lambda monkey: monkey.delitem(EFFECTS, "log.note"),
+    "ARITIES: append": lambda monkey: monkey.setitem(tables.METHODS, "append", tables.Arity(1, 2)),
+    "PARENTS: KeyError": lambda monkey: monkey.setitem(tables.PARENTS, "KeyError", "Exception"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_change_of_the_format_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Renamed, "__module__", snapshot.__name__)
+    MUTANTS[name](monkeypatch)
+    assert name in _changed_since_version_1()
+
+
+def test_what_is_added_behind_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "COMPARE", (*tables.COMPARE, "is"))
+    monkeypatch.setitem(tables.METHODS, "isascii", tables.Arity(0, 0))
+    assert _changed_since_version_1() == []
 
 
 def write(kit: Any) -> None:
     """The files of this version."""
     GOLDEN.mkdir(exist_ok=True)
-    files = {"numbers-1.json": json.dumps(_numbers(), indent=1).encode() + b"\n"}
+    tables_ = {"numbers-1.json": _numbers(), "layouts-1.json": _layouts()}
+    files = {name: json.dumps(content, indent=1).encode() + b"\n" for name, content in tables_.items()}
     for name, source in _sources(kit).items():
         program = kit.program_of(source).program
         files[f"{name}-1.program"] = program.encode()

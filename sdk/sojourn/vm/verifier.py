@@ -124,7 +124,10 @@ def verify(program_bytes: bytes) -> VerifiedProgram:
     _check_tables(program)
     constants = values_of(program.constants)
     known: _Bound = {}
-    codes = tuple(_FunctionCheck(program, function, constants, known).code() for function in program.functions)
+    checks = [_FunctionCheck(program, function, constants, known) for function in program.functions]
+    for check in checks:
+        check.frame()  # of all of them first: a call looks at the function that it calls
+    codes = tuple(check.code() for check in checks)
     return VerifiedProgram(program, digest(program_bytes), codes, constants, reach_of(program, codes))
 
 
@@ -186,7 +189,7 @@ class _FunctionCheck:
         self.effects: dict[int, tuple[str, ...]] = {}
         self.loops: set[int] = set()
         self.boxed = frozenset((*function.cells, *function.free))
-        self.variables: set[int] = set(range(function.arguments)) - self.boxed
+        self.variables: set[int] = set()
         self.limits = {
             **_RANGES,
             Operand.CONST: len(program.constants),
@@ -211,9 +214,9 @@ class _FunctionCheck:
         return unpack(word)
 
     def code(self) -> Code:
-        """Check everything and return the function ready to run."""
+        """Check everything behind `frame` and return the function ready to run."""
         function = self.function
-        self._frame()
+        self.variables = set(range(function.arguments)) - self.boxed
         for at, (op, a, b) in enumerate(self.instructions):
             spec = ISA.get(op)
             if spec is None:
@@ -253,7 +256,8 @@ class _FunctionCheck:
             effects=self.effects,
         )
 
-    def _frame(self) -> None:
+    def frame(self) -> None:
+        """Check what the function says of itself: parameters, locals, defaults, cells."""
         function = self.function
         if not function.code or len(function.lines) != len(function.code):
             raise self._fail(0, "no code, or not one source line for each instruction")
