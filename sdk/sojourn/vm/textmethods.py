@@ -355,7 +355,10 @@ def _to_bytes(run: Run, owner: int, args: Arguments) -> bytes:
     length, order, signed = (*args, *defaults[len(args) :])
     need_size(length)
     signed = truth(signed)
-    if type(order) is not str or order not in ("big", "little"):
+    if type(order) is not str:
+        refuse_box("use", order)
+        raise Raised("TypeError", f"to_bytes() argument 'byteorder' must be str, not {_shown(order)}")
+    if order not in ("big", "little"):
         raise Raised("ValueError", "byteorder must be either 'little' or 'big'")
     if length < 0:
         raise Raised("ValueError", "length argument must be non-negative")
