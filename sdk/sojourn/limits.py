@@ -72,5 +72,13 @@ MAX_RELEASES: Final = 256  # of one answer
 # Journal of an agent's run: pure results are sealed once in this many pure effects (DESIGN.md section 4).
 SEAL_CADENCE_EFFECTS: Final = 8
 
+# Children of an order's run (task.spawn, task.join, task.cancel), in the order's whole life.
+MAX_TASKS: Final = 256  # children, children of children among them
+MAX_TASK_DEPTH: Final = 8  # a child of the order's run has depth 1
+MAX_TASK_WAITS: Final = 256  # joins that wait with a deadline, and cancellations: each costs a sync
+MAX_JOIN_SECONDS: Final = 7 * 24 * 3600  # a longer deadline is refused
+TASK_TURN_FUEL: Final = 100_000  # public instructions after which the next run has its turn
+TASK_REGION_TURNS: Final = 64  # of other runs, while a region waits for them to wait
+
 # Restarts of one run before its agent gives it up: what kills its host each time would kill it for ever.
 MAX_RUN_RESTARTS: Final = 64

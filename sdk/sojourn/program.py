@@ -87,30 +87,35 @@ def fork(*, fuel: int, memory: int) -> Handle | None:
 
 
 def spawn(f: Any, *args: Any, fuel: int, memory: int) -> Handle:
-    """A child that calls `f(*args)` on copies, or goes on from a continuation that `here()` gave; its task handle."""
+    """A child that calls `f(*args)` on copies, or goes on from a continuation that `here()` gave; its task handle.
+
+    `fuel` and `memory` leave this run's own, for good. A child does not outlive the run that began it.
+    """
     _outside("spawn")
 
 
 def join(task: Handle, within: float | None = None) -> Any:
-    """What a child returned, or its error. `DeadlineMissed` after `within` seconds of the host's time."""
+    """What a child of this run returned, or its error; `DeadlineMissed` unless it ends in `within` seconds.
+
+    The time is the host's and goes on while the host is down; the child goes on too. Only the run that began a child
+    joins it. A child that spent its fuel or memory raises RuntimeError here, a cancelled one Cancelled.
+    """
     _outside("task.join")
 
 
 def cancel(task: Handle) -> None:
-    """Let a child fail with `Cancelled`, unless it has ended."""
+    """Raise `Cancelled` in a child of this run where it stands, unless it has ended; what it released stays.
+
+    A private region that it is in is given up. It goes on with its `finally` blocks, and may catch it.
+    """
     _outside("task.cancel")
 
 
 class _Task:
     """The effects behind `join` and `cancel`, by their names in policies."""
 
-    def join(self, task: Handle, within: float | None = None) -> Any:
-        """See `join`."""
-        _outside("task.join")
-
-    def cancel(self, task: Handle) -> None:
-        """See `cancel`."""
-        _outside("task.cancel")
+    join = staticmethod(join)
+    cancel = staticmethod(cancel)
 
 
 class _Stream:

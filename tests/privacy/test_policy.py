@@ -188,7 +188,7 @@ def test_a_damaged_file_is_a_policy_or_a_clear_refusal(position, character):
 
 
 def test_every_effect_of_an_agent_can_be_admitted():
-    unserved = {name for name in EFFECTS if name.split(".")[0] in {"fleet", "updates", "model", "task"}}
+    unserved = {name for name in EFFECTS if name.split(".")[0] in {"fleet", "updates", "model"}}
     agent = ", ".join(f'"{name}"' for name in EFFECTS if name not in unserved)
     start = FILE.index("effects = [")
     end = FILE.index("]", start)
@@ -197,7 +197,7 @@ def test_every_effect_of_an_agent_can_be_admitted():
     assert unserved
 
 
-@pytest.mark.parametrize("name", ["task.spawn", "fleet.ask"])
+@pytest.mark.parametrize("name", ["model.publish", "fleet.ask"])
 def test_an_effect_that_no_agent_serves_cannot_be_admitted(name):
     with pytest.raises(PolicyInvalid, match=f"'{name}' is not an effect of an agent's program"):
         parse(FILE.replace("effects = [", f'effects = ["{name}", ', 1))

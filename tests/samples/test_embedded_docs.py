@@ -75,7 +75,8 @@ def effects_table() -> str:
         if not any(spec.name in effects for effects in SERVED.values()):
             continue
         namespace, _, name = spec.name.partition(".")
-        text = getattr(getattr(names, namespace), name).__doc__.partition("\n")[0].replace("|", "\\|")
+        stub = getattr(names if spec.hidden else getattr(names, namespace), name)  # spawn() has a form of its own
+        text = stub.__doc__.partition("\n")[0].replace("|", "\\|")
         where = "both" if len(spec.worlds) > 1 else next(iter(spec.worlds))
         served = ", ".join(who for who, effects in SERVED.items() if spec.name in effects)
         lines.append(f"| `{spec.signature}` | {where} | {spec.durability} | {served} | {text} |")

@@ -492,3 +492,99 @@ def test_suspended_frames_are_not_shared(kit: Any) -> None:
     machine.run(1000)
     kept = next(value for value in machine.runs[0].frames[0].locals if type(value) is Suspended)
     assert kept.frames[0].locals[0] == [1]
+
+
+def test_a_child_gives_its_boxes_with_what_they_hold(kit: Any, host: Any) -> None:
+    source = """
+def f(rows):
+    return tensor.item(rows)
+
+def work(rows):
+    box = private(f, rows, fuel=200, memory=2000)
+    return [box, box, {"again": box}]
+
+@continuation
+def main():
+    rows = stream.open("patients", fields=[])
+    return join(spawn(work, rows, fuel=900, memory=9000))
+"""
+    machine = kit.start(source, memory=40_000)
+    machine.run(1000)
+    host.answer(machine, machine.pending)
+    machine.run(1000)
+    child = machine.child()
+    with pytest.raises(MachineError, match=r"task\.spawn is not answered with a child's result"):
+        machine.take(child)
+    machine.resume(Handle("task", child.run_id, PUBLIC))
+    machine.run(1000)
+    with pytest.raises(MachineError, match="join one that has returned"):
+        machine.take(child)
+    while isinstance(child.run(1000), Parked):
+        host.answer(child, child.pending)
+    child, machine = again(child), again(machine)
+    left = machine.memory_left
+    machine.take(child)
+    assert machine.memory_left < left - 2000, "a box costs its new world what it cost the old one"
+    value = again(machine).run(100).value
+    assert value[0] is not child
+    assert [machine.open(box) for box in (value[0], value[1], value[2]["again"])] == [7, 7, 7]
+
+
+def test_a_result_that_does_not_fit_spends_the_parents_memory(kit: Any) -> None:
+    source = """
+@continuation
+def main():
+    t = spawn(lambda: "a" * 5000, fuel=900, memory=9000)
+    return join(t)
+"""
+    assert ends(kit, source, memory=16_000)[0] == "a" * 5000
+    machine = kit.start(source, memory=12_000)
+    machine.run(1000)
+    child = machine.child()
+    machine.resume(Handle("task", child.run_id, PUBLIC))
+    machine.run(1000)
+    child.run(1000)
+    machine.take(child)
+    assert machine.run(1).code == "memory"
+
+
+def test_a_host_can_stop_at_public_places_only(kit: Any, hosts: Any) -> None:
+    """Where a region begins, and at an amount of public fuel: neither moves with what the region does or fails with."""
+    source = """
+def look(rows):
+    n = tensor.item(rows)
+    if n < 0:
+        return [][0]
+    for k in range(n * 100):
+        pass
+    return n
+
+def again(n):
+    return n
+
+@continuation
+def main():
+    rows = stream.open("patients", fields=[])
+    a = private(look, rows, fuel=5000, memory=2000)
+    b = private(again, a, fuel=50, memory=2000)
+    for k in range(100):
+        pass
+"""
+    seen = []
+    for secret in (-1, 0, 30):
+        machine, host, places = kit.start(source, fuel=9000, memory=20_000), hosts(secret=secret), []
+        while not isinstance(progress := machine.run(10**6, max(machine.fuel_left - 300, 0)), Done):
+            if isinstance(progress, Parked):
+                host.answer(machine, progress.effect)
+            elif progress.entered:
+                places.append(("entered", machine.fuel_left))
+                while machine.in_region:
+                    stop = machine.run(7, machine.fuel_left)
+                    if isinstance(stop, Parked):
+                        host.answer(machine, stop.effect)
+                places.append(("left", machine.fuel_left))
+            else:
+                places.append(("turn", machine.fuel_left))
+        seen.append((places, machine.fuel_left))
+    assert seen[0] == seen[1] == seen[2]
+    assert [name for name, _ in seen[0][0]] == ["entered", "left", "entered", "left", "turn"]

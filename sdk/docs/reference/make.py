@@ -275,7 +275,8 @@ Handles are of the kinds {kinds}. A handle names something that the host keeps; 
 compare it, and look at nothing inside.
 
 `join(task)` and `cancel(task)` are `task.join` and `task.cancel`; `fork` and `spawn` park with an effect of their own,
-`task.spawn`. No host serves children yet.
+`task.spawn`. Agents serve children ([what each means](../design/machine.md#children-on-an-agent)), a coordinator does
+not.
 """
 
 

@@ -18,14 +18,17 @@ Rules:
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from sojourn.agent.records import (
     Begin,
+    Begun,
     Body,
+    Child,
     Commit,
     EffectRecord,
     End,
@@ -34,7 +37,7 @@ from sojourn.agent.records import (
     Read,
     Sealed,
 )
-from sojourn.codec import decode, encode
+from sojourn.codec import decode, digest, encode
 from sojourn.contracts import Occurrence
 from sojourn.errors import DecodeError, StoreError
 from sojourn.limits import MAX_RECORD_BYTES, MIB
@@ -56,11 +59,15 @@ class Recovered:
         sealed: the latest snapshot.
         tail: records of effects behind it, by occurrence, in the order in which they happened.
         end: how the run ended, if it did.
+        begun: effects behind it that had begun and are in no record of `tail`.
+        children: snapshots of the children that the snapshot names, by run.
     """
 
     sealed: Sealed
     tail: dict[Occurrence, EffectRecord] = field(default_factory=dict)
     end: End | None = None
+    begun: dict[Occurrence, Begun] = field(default_factory=dict)
+    children: dict[bytes, bytes] = field(default_factory=dict)
 
 
 class Journal:
@@ -84,6 +91,7 @@ class Journal:
         self._generation = 0
         self._bytes = 0
         self._bodies: dict[bytes, list[int]] = {}
+        self._children: dict[bytes, bytes] = {}  # by run, the digest of its latest snapshot in this generation
         self.begin: Begin | None = None
         self.recovered: Recovered | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,16 +116,30 @@ class Journal:
         self._log, self._generation = log, number
 
     def _scan(self, log: LogStream) -> None:
-        self.begin, self.recovered, self._begun, self._bodies, self._bytes = None, None, False, {}, 0
+        self.begin, self.recovered, self._begun, self._bytes = None, None, False, 0
+        self._bodies, self._children = {}, {}
+        snapshots: dict[bytes, bytes] = {}
         for position, data in log.records():
             self._bytes += len(data)
             item = self._decode(data)
             if isinstance(item, Begin):
-                self.begin, self._begun, self._bodies, self.recovered = item, True, {}, None
+                self.begin, self._begun, self.recovered = item, True, None
+                self._bodies, self._children, snapshots = {}, {}, {}
+            elif isinstance(item, Child):
+                self._children[item.run], snapshots[item.run] = digest(item.snapshot), item.snapshot
+            elif isinstance(item, Sealed):
+                self.recovered = Recovered(item, children=self._named(item, snapshots))
             else:
                 self._take(position, item)
 
-    def _decode(self, data: bytes) -> Begin | EffectRecord | Body | Sealed | End:
+    def _named(self, sealed: Sealed, snapshots: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The snapshots of the children that a snapshot names."""
+        runs = [task.run for task in sealed.tree.tasks[1:]] if sealed.tree is not None else []
+        if not snapshots.keys() >= set(runs):
+            raise StoreError(f"the journal in {self._folder} lacks a child's machine that its snapshot names")
+        return {run: snapshots[run] for run in runs}
+
+    def _decode(self, data: bytes) -> Begin | EffectRecord | Begun | Child | Body | Sealed | End:
         try:
             return decode(JournalRecord, data, limit=MAX_RECORD_BYTES).item
         except DecodeError as problem:
@@ -126,18 +148,20 @@ class Journal:
     def start(self, begin: Begin) -> None:
         """Use the journal for a run: its own again after a restart, or a new one."""
         if begin != self.begin:
-            self.begin, self.recovered, self._begun, self._bodies = begin, None, False, {}
+            self.begin = begin
+            self.restart()
 
-    def _take(self, position: int, item: EffectRecord | Body | Sealed | End) -> None:
+    def _take(self, position: int, item: EffectRecord | Begun | Body | End) -> None:
         match item:
-            case Sealed():
-                self.recovered = Recovered(item)
             case Body():
                 self._bodies.setdefault(item.handle, []).append(position)
+            case Begun() if self.recovered is not None:
+                self.recovered.begun[item.occurrence] = item
             case End() if self.recovered is not None:
                 self.recovered.end = item
             case Pure() | Read() | Commit() if self.recovered is not None:
                 self.recovered.tail[item.occurrence] = item
+                self.recovered.begun.pop(item.occurrence, None)
             case _:
                 raise StoreError(f"the journal in {self._folder} has a record before its first snapshot")
 
@@ -146,11 +170,11 @@ class Journal:
         """Handles whose bodies are in this generation."""
         return self._bodies
 
-    def effect(self, record: EffectRecord, *, sync: bool) -> None:
+    def effect(self, record: EffectRecord | Begun, *, sync: bool) -> None:
         """Append the record of one effect.
 
         Args:
-            record: what happened.
+            record: what happened, or has begun to.
             sync: whether it must be durable before this returns.
         """
         self._append(record)
@@ -159,13 +183,20 @@ class Journal:
         else:
             self._open_log().flush()
 
-    def seal(self, sealed: Sealed, bodies: Iterator[tuple[bytes, bytes]], tail: list[EffectRecord]) -> None:
+    def seal(
+        self,
+        sealed: Sealed,
+        bodies: Iterator[tuple[bytes, bytes]],
+        tail: Sequence[EffectRecord | Begun],
+        children: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> None:
         """Write a snapshot, durable when this returns; only the first one of a run needs no sync of its own.
 
         Args:
             sealed: the snapshot.
             bodies: (handle, joined datoms) of what the snapshot names and `needs` told to write.
             tail: records behind the snapshot that a replay has still to go through.
+            children: snapshots of the children that it names, by run.
         """
         previous = self._rotate() if self.will_rotate() else None
         first = not self._begun
@@ -174,6 +205,8 @@ class Journal:
             self._begun = True
         for handle, datoms in bodies:
             self._body(handle, datoms)
+        for run, snapshot in children.items():
+            self._child(run, snapshot)
         self._append(sealed)
         for record in tail:
             self._append(record)
@@ -193,9 +226,15 @@ class Journal:
         if self._log is not None:
             self._log.close()
         self._generation += 1
-        self._bytes, self._bodies, self._begun = 0, {}, False
+        self._bytes, self._bodies, self._children, self._begun = 0, {}, {}, False
         self._log = LogStream.create(self._path(self._generation), LogSpec("journal"))
         return previous
+
+    def _child(self, run: bytes, snapshot: bytes) -> None:
+        name = digest(snapshot)
+        if self._children.get(run) != name:
+            self._append(Child(run, snapshot))
+            self._children[run] = name
 
     def _body(self, handle: bytes, datoms: bytes) -> None:
         positions: list[int] = []
@@ -240,8 +279,9 @@ class Journal:
             self._log = None
 
     def restart(self) -> None:
-        """Forget what was recovered: the run starts from the top. Only for the test hook that shows what that costs."""
-        self.recovered, self._begun, self._bodies = None, False, {}
+        """Forget what was recovered: the run starts from the top. After a restart, only for the test hook that shows
+        what that costs."""
+        self.recovered, self._begun, self._bodies, self._children = None, False, {}, {}
 
     @property
     def large(self) -> bool:
@@ -258,7 +298,7 @@ class Journal:
             raise StoreError("this journal belongs to no run; start it first")
         return self.begin
 
-    def _append(self, item: Begin | EffectRecord | Body | Sealed | End) -> int:
+    def _append(self, item: Begin | EffectRecord | Begun | Child | Body | Sealed | End) -> int:
         data = encode(JournalRecord(item))
         if len(data) > MAX_RECORD_BYTES:
             raise StoreError(f"a journal record of {len(data)} bytes; the limit is {MAX_RECORD_BYTES}")

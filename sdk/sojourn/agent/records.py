@@ -15,8 +15,10 @@ from sojourn.contracts import Occurrence
 __all__ = [
     "Batch",
     "Begin",
+    "Begun",
     "Body",
     "BodyRefAt",
+    "Child",
     "ColumnRef",
     "Commit",
     "CursorRef",
@@ -31,6 +33,8 @@ __all__ = [
     "Read",
     "Sealed",
     "SealedObject",
+    "SealedTask",
+    "SealedTree",
     "StreamRef",
     "WeightsRef",
 ]
@@ -121,6 +125,29 @@ class Commit(Record, frozen=True, tag="commit"):
         return Occurrence(self.run, self.operation)
 
 
+class Begun(Record, frozen=True, tag="begun"):
+    """An effect of a run beside others that is not over: a join that waits until `until_ms` at most, or (0) a commit
+    effect that may be durable already. No deadline is judged before a replay has been through the latter."""
+
+    run: bytes
+    operation: int
+    name: str
+    asked: bytes
+    until_ms: int
+
+    @property
+    def occurrence(self) -> Occurrence:
+        """Which parking this is."""
+        return Occurrence(self.run, self.operation)
+
+
+class Child(Record, frozen=True, tag="child"):
+    """The machine of a child, as the next `Sealed` means it; written again only when it has changed."""
+
+    run: bytes
+    snapshot: bytes
+
+
 class Body(Record, frozen=True, tag="body"):
     """Part of a handle's tensors: joined datoms. A handle never changes, so its body is written once a generation."""
 
@@ -182,18 +209,62 @@ class SealedObject(Record, frozen=True):
     ref: ObjectRef
 
 
+class SealedTask(Record, frozen=True):
+    """One run of an order's tree. Its machine is in its latest `Child` record; the order's own in `Sealed`.
+
+    Attributes:
+        run: its identity.
+        parent: the run that began it; empty for the order's own.
+        code: public code of the failure of its latest effect; empty for none.
+        until_ms: deadline of the join in which it waits; 0 for none.
+        cancelled: it was cancelled because its parent has ended.
+    """
+
+    run: bytes
+    parent: bytes
+    code: str
+    until_ms: int
+    cancelled: bool
+
+
+class SealedTree(Record, frozen=True):
+    """An order's run with its children.
+
+    Attributes:
+        tasks: in the order in which they began, the order's own first.
+        turn: the run whose turn it is.
+        floor: `fuel_left` with which its turn ends; -1 before it has begun.
+        regions: runs with a private region that has begun, in the order in which they did.
+        patience: turns of other runs since the last region.
+        spawned: children begun so far.
+        waits: deadlines and cancellations so far.
+        clock_ms: the latest time that was looked at.
+    """
+
+    tasks: tuple[SealedTask, ...]
+    turn: bytes
+    floor: int
+    regions: tuple[bytes, ...]
+    patience: int
+    spawned: int
+    waits: int
+    clock_ms: int
+
+
 class Sealed(Record, frozen=True, tag="sealed"):
-    """A snapshot of the machine and of every handle it can reach.
+    """A snapshot of the machine and of every handle it can reach, with those of its children.
 
     Attributes:
         snapshot: bytes of `Machine.dump()`.
-        objects: in the order of `Machine.handles()`, each handle once.
-        effects: effects of the run that had been executed when this was written.
+        objects: in the order of `Machine.handles()`, each handle once; the order's own run first.
+        effects: effects of the run and its children that had been executed when this was written.
+        tree: what there is beside the one machine; None for a run that never had a child.
     """
 
     snapshot: bytes
     objects: tuple[SealedObject, ...]
     effects: int
+    tree: SealedTree | None = None
 
 
 class End(Record, frozen=True, tag="end"):
@@ -211,4 +282,4 @@ class JournalRecord(Record, frozen=True):
     """The one record of a journal."""
 
     KIND: ClassVar[int] = Kind.JOURNAL
-    item: Begin | Pure | Read | Commit | Body | Sealed | End
+    item: Begin | Pure | Read | Commit | Begun | Child | Body | Sealed | End

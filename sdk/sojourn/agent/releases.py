@@ -2,6 +2,7 @@
 
 Rules:
 
+* What an order's runs release, children among them, is one list: one order of names, one budget, one numbering.
 * What an occurrence has released stands in the ledger; a second time nothing is computed and nothing is drawn.
 * Everything but the payload is public and is checked first, so that a wrong name or bound fails the same way whatever
   the payload is: it must be what the author's phase promises and what the owner's policy admits.
@@ -20,7 +21,7 @@ import numpy as np
 from sojourn.agent.objects import Array, ObjectTable
 from sojourn.agent.owner import OwnerLog
 from sojourn.agent.records import Raised
-from sojourn.codec import decode
+from sojourn.codec import decode, digest_parts
 from sojourn.contracts import Occurrence, Plan, Released, ReleaseSpec, Scalar
 from sojourn.datoms import Seal, split_datoms
 from sojourn.errors import DecodeError, ReleaseInvalid, StoreError
@@ -36,7 +37,7 @@ from sojourn.privacy import (
 )
 from sojourn.vm import Box, Effect, Handle, RegionError, Value
 
-__all__ = ["LedgerReleases", "ReleaseGuard", "released_in_run", "trained_shapes"]
+__all__ = ["LedgerReleases", "ReleaseGuard", "release_number", "released_in_run", "trained_shapes"]
 
 
 class ReleaseGuard(Protocol):
@@ -57,7 +58,7 @@ class LedgerReleases:
     """The releases of one run.
 
     Args:
-        run: the run's id.
+        run: the order's own run.
         plan: whose trained tensors an update has.
         guard: what the owner admits of what the author's phase promises.
         policy: digest of the owner's policy file, 32 bytes.
@@ -95,7 +96,8 @@ class LedgerReleases:
             ReleaseInvalid: public parameters that make no sense, or that the author's phase does not promise.
             StoreError: the ledger cannot be written.
         """
-        if self._ledger.find(effect.occurrence) is not None:
+        number = release_number(self._run, effect.occurrence)
+        if self._ledger.find(Occurrence(self._run, number)) is not None:
             return None
         kind = effect.name.removeprefix("release.")
         name = "update" if kind == "update" else effect.args["name"]
@@ -106,12 +108,12 @@ class LedgerReleases:
         box = effect.args["box"]
         self._ledger.record(
             self._run,
-            release.statement(spec.name, effect.occurrence.operation, self._policy),
+            release.statement(spec.name, number, self._policy),
             release.output,
             sources=box.label.names if isinstance(box, Box) else (),
             now_ms=self._now_ms(),
         )
-        details = {"run": self._run, "operation": effect.occurrence.operation, "kind": kind, "name": spec.name}
+        details = {"run": self._run, "operation": number, "kind": kind, "name": spec.name}
         if release.neutral:
             self._log.warning("neutral release", why=release.note, **details)
         else:
@@ -159,6 +161,22 @@ class LedgerReleases:
             return value
         tensors = self._objects.tensors(value.id)
         return Misfit("the payload is a handle to no tensor") if tensors is None else tensors
+
+
+def release_number(run: bytes, at: Occurrence) -> int:
+    """The number of a release among those of an order: the run's own operation, or what stands for a child's.
+
+    A child's is 2^52 and 52 bits of a hash of its occurrence, so that a replay gives the same in whatever order runs
+    release, and JSON readers keep it exact. Were two the same, the second would count as made already.
+
+    Args:
+        run: the order's own run, 32 bytes.
+        at: of the release.
+    """
+    if at.run == run:
+        return at.operation
+    name = digest_parts("release/child", at.run, at.operation.to_bytes(8, "big"))
+    return 1 << 52 | int.from_bytes(name[:8], "big") >> 12
 
 
 def released_in_run(ledger: PrivacyLedger, run: bytes) -> tuple[tuple[Released, ...], bytes]:

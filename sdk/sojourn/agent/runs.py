@@ -160,8 +160,11 @@ def _host(
     releases = LedgerReleases(
         order.run, plan, admission, admission.policy, bench.ledger, objects, bench.log, bench.now_ms
     )
-    effects = Effects(order.run, machine, objects, streams, prepared.run_graph, releases, bench.log)
-    return RunHost(machine, effects, objects, journal, bench.faults, stop, tell)
+
+    def serve(served: Machine) -> Effects:
+        return Effects(served.run_id, served, objects, streams, prepared.run_graph, releases, bench.log)
+
+    return RunHost(machine, serve, objects, journal, bench.faults, stop, tell, bench.now_ms)
 
 
 def _order_record(order: Order, weights: Handle, args: dict[str, object]) -> RecordValue:

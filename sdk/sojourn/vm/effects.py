@@ -101,11 +101,8 @@ _COORDINATOR_ONLY: Final = frozenset(n for n in EFFECTS if n.partition(".")[0] i
 ROUNDS_EFFECTS: Final = _COORDINATOR_ONLY | {"log.note"}
 """What a coordinator serves."""
 
-# No host serves children of a run yet: a policy cannot admit them, and a submission that can reach them is refused.
-_UNSERVED: Final = frozenset(n for n in EFFECTS if n.startswith("task."))
-
-AGENT_EFFECTS: Final = frozenset(EFFECTS) - _COORDINATOR_ONLY - _UNSERVED
-"""What an agent serves."""
+AGENT_EFFECTS: Final = frozenset(EFFECTS) - _COORDINATOR_ONLY
+"""What an agent serves; an owner's policy admits each by name. Rounds have no children."""
 
 NAMESPACES: Final = frozenset(name.partition(".")[0] for name in EFFECTS)
 

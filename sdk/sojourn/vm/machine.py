@@ -142,8 +142,14 @@ class Machine:
 
     # Driving.
 
-    def run(self, fuel: int) -> Progress:
-        """Go on for about `fuel` instructions; a single long operation may pass the end of a slice."""
+    def run(self, fuel: int, public: int | None = None) -> Progress:
+        """Go on for about `fuel` instructions; a single long operation may pass the end of a slice.
+
+        Args:
+            fuel: instructions, those of private regions too.
+            public: stop where a private region begins, and as soon as `fuel_left` is down to this (0: not) outside of
+                regions. Where that is does not depend on what regions do.
+        """
         left = fuel
         go_on = advance if self.projection else step
         while self.outcome is None:
@@ -152,11 +158,15 @@ class Machine:
             if left <= 0:
                 return Sliced()
             run = self.runs[-1]
-            before = run.fuel
+            before, operation, stop = run.fuel, run.operation, None
+            floor = 0 if run.region or public is None else public
+            if floor and before <= floor:
+                return Sliced()
             try:
-                stop = go_on(run, max(before - left, 0))
+                stop = go_on(run, max(before - left, floor))
                 if stop is not None:
                     left -= before - run.fuel
+                    before = run.fuel
                     self._act(run, stop)
                     before = run.fuel  # a slice does not pay for a region beforehand
             except Raised as problem:
@@ -164,6 +174,8 @@ class Machine:
             except Exhausted as problem:
                 self._spent(problem)
             left -= before - run.fuel
+            if public is not None and type(stop) is Enter and not run.region and run.operation > operation:
+                return Sliced(entered=True)
         return self.outcome
 
     def resume(self, value: Value) -> None:
@@ -191,6 +203,31 @@ class Machine:
             return
         self.asked = None
         run.frames[-1].stack.append(result)
+
+    def take(self, child: Machine) -> None:
+        """Answer a pending `task.join` with what a child of this run has returned; its boxes come with what they hold.
+
+        Raises:
+            MachineError: no `task.join` is pending, or the child has not returned.
+        """
+        effect, run = self._answered(), self.runs[0]
+        if effect.name != "task.join" or not isinstance(child.outcome, Done):
+            raise MachineError(f"{effect.name} is not answered with a child's result; join one that has returned")
+        came = {value.id: child.runs[0].boxes[value.id] for value in walk((child.outcome.value,)) if type(value) is Box}
+        charges = [content.charge for box, content in came.items() if box not in run.boxes]
+        run.boxes.update(came)  # first: whoever counts live values looks them up
+        try:
+            for charge in charges:
+                run.allocate(charge)
+            value = copy_values(run, (child.outcome.value,))[0]
+        except Exhausted as problem:
+            self.asked = None
+            self._spent(problem)
+            return
+        self.asked = None
+        run.frames[-1].stack.append(value)
+        for charge in charges:
+            self._forget(charge)
 
     def throw(self, type_name: str, message: str) -> None:
         """Let the pending effect fail as an exception of the language; for boxed effects it goes into the box.

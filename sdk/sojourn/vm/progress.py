@@ -49,7 +49,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Sliced:
-    """The slice of fuel is used; the run has more. `Machine.run` goes on."""
+    """The run has more; `Machine.run` goes on.
+
+    Attributes:
+        entered: a private region has begun, and may be over already; False where the slice of fuel is used.
+    """
+
+    entered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

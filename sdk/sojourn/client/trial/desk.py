@@ -240,8 +240,8 @@ class Desk:
 
     def serves(self, effect: Effect) -> bool:
         """Whether the agent's code can carry this effect out with what the author brought."""
-        if effect.name not in AGENT_EFFECTS:
-            return False
+        if effect.name not in AGENT_EFFECTS or effect.name.startswith("task."):
+            return False  # a trial has one run: whoever sits there answers for its children
         if effect.name == "stream.open":
             return bool(self.data.streams)
         if effect.name == "gpu.run" and not self.data.plan.graphs:
