@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz-programs fuzz-regions vm-stop fuzz-vm lint types arch bench clean
+.PHONY: help demo test coverage fuzz-programs fuzz-regions vm-stop fuzz-vm lint types arch bench bench-vm clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ arch: $(VENV)/.test ## The import contracts
 
 bench: $(VENV)/.test ## Rounds by number of agents and size; last line is one JSON object
 	@$(BIN)/python tests/benchmarks/rounds.py
+
+bench-vm: $(VENV)/.dev ## The machine beside CPython and pydantic-monty; last line is one JSON object
+	@$(PIP) --editable '.[bench]'
+	@$(BIN)/python tests/benchmarks/vm.py
 
 clean: ## Remove the environment, caches and the demo's output
 	@rm -rf $(VENV) $(OUTPUT) .coverage .coverage.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -42,7 +42,10 @@ class Form(NamedTuple):
     sliced_afresh: bool = False
 
 
-FORMS: dict[str, Form] = {"stepping": Form({})}
+FORMS: dict[str, Form] = {
+    "stepping": Form({"projection": False}),
+    "projected": Form({"projection": True}, sliced_afresh=True),
+}
 PAIRS = [(begins, goes_on) for begins in FORMS for goes_on in FORMS]
 
 

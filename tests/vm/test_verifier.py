@@ -14,7 +14,7 @@ from sojourn.vm import Machine, Parked, Program, compile_source, verify
 from sojourn.vm.op import BUILTINS, EXCEPTIONS, ISA, METHODS, Op, pack
 from sojourn.vm.program import BigInt, Function, Handler, TupleConstant
 from sojourn.vm.shape import Shape
-from sojourn.vm.step import _HANDLERS
+from sojourn.vm.step import HANDLERS
 
 BASE = Program(
     1, (0,), (), (None, 1, "gpu.run"), ("gpu.run", "private", "release.count", "x"), (Shape(0, ()), Shape(1, ()))
@@ -188,7 +188,7 @@ def test_next_without_a_loop_is_an_error_of_the_language(kit: Any) -> None:
 
 def test_tables_are_complete() -> None:
     assert set(ISA) == set(Op)
-    assert {_HANDLERS[op].__name__ for op in Op} == {f"_{op.name.lower()}" for op in Op}
+    assert {HANDLERS[op].__name__ for op in Op} == {f"_{op.name.lower()}" for op in Op}
     assert [len(BUILTINS), len(METHODS), len(EXCEPTIONS)] == [37, 69, 25]  # new ones go to the end: see test_golden
 
 

@@ -27,7 +27,7 @@ from sojourn.vm.compiler import refusals
 from sojourn.vm.compiler.statements import _HANDLERS as STATEMENTS
 from sojourn.vm.effects import AGENT_EFFECTS, ROUNDS_EFFECTS
 from sojourn.vm.effects import FORMS as CALLED
-from sojourn.vm.methods import _BY_CLASS as METHODS_OF
+from sojourn.vm.methods import BY_CLASS as METHODS_OF
 from sojourn.vm.op import EXTENDS, ISA, Op, Operand, Pops
 from sojourn.vm.shape import Shape
 from sojourn.vm.tables import (
@@ -275,7 +275,8 @@ Handles are of the kinds {kinds}. A handle names something that the host keeps; 
 compare it, and look at nothing inside.
 
 `join(task)` and `cancel(task)` are `task.join` and `task.cancel`; `fork` and `spawn` park with an effect of their own,
-`task.spawn`. Agents serve children ([what each means](../design/machine.md#children-on-an-agent)), a coordinator does not.
+`task.spawn`. Agents serve children ([what each means](../design/machine.md#children-on-an-agent)), a coordinator does
+not.
 """
 
 

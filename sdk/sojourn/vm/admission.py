@@ -30,6 +30,8 @@ __all__ = ["INNER_KINDS", "admit", "check_labels", "private_things"]
 # What exists only while a run lives: no part of a result, of what a box holds, or of an effect's arguments.
 INNER_KINDS: Final = frozenset((BuiltinValue, Cell, DictView, ExcValue, FunctionValue, Iter, Suspended, Unbound))
 
+_PLAIN: Final = frozenset((type(None), bool, int, float, str, bytes))  # what holds nothing
+
 
 def admit(run: Run, values: Iterable[Value]) -> list[Value]:
     """Copies of values from a host, paid for by `run`.
@@ -39,7 +41,7 @@ def admit(run: Run, values: Iterable[Value]) -> list[Value]:
         Exhausted: they do not fit the budgets.
     """
     copied = copy_values(run, values)
-    for value in walk(copied):
+    for value in () if _PLAIN.issuperset(map(type, copied)) else walk(copied):
         if type(value) is Box:
             raise Raised("TypeError", "a host gives no boxes")
         if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
@@ -60,6 +62,9 @@ def check_labels(run: Run, value: Value) -> None:
 
 def private_things(values: Iterable[Value]) -> list[Box | Handle]:
     """Boxes, and handles with a private label, anywhere inside of values."""
+    known = [value for value in values if type(value) not in _PLAIN]
+    if not known:
+        return []
     return [
-        value for value in walk(values) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
+        value for value in walk(known) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
     ]

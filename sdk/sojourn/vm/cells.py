@@ -74,6 +74,11 @@ def label_of(sources: tuple[str, ...]) -> Label:
     return label
 
 
+_LEAVES: Final[frozenset[type]] = frozenset(
+    (rows.IntCell, rows.FloatCell, rows.StrCell, rows.BytesCell, rows.HandleCell, rows.TupleCell, rows.RangeCell)
+)
+
+
 class Cells:
     """The values of a snapshot by reference; `boxes` is the content of the boxes among them."""
 
@@ -81,11 +86,16 @@ class Cells:
         self.cells, self.codes = cells, codes
         self.made: list[Value] = [None] * len(cells)
         self.boxes: dict[bytes, BoxContent] = {}
+        kinds = set(map(type, cells))  # most states hold few of them
         self._leaves()
-        self._ranges_and_views()
-        self._tuples()
-        self._fill()
-        self._depths()
+        if not kinds.isdisjoint((rows.RangeCell, rows.ViewCell)):
+            self._ranges_and_views()
+        if rows.TupleCell in kinds:
+            self._tuples()
+        if not kinds <= _LEAVES:
+            self._fill()
+        if rows.IterCell in kinds:
+            self._depths()
 
     def value(self, ref: int) -> Value:
         """The value behind a reference."""

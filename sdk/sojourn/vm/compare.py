@@ -70,7 +70,7 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
     if kind is not other or left is None:
         return left is right
     if kind is str or kind is bytes:
-        run.spend(len(left) >> 6)
+        run.spend(min(len(left), len(right)) >> 6)
         return bool(left == right)
     if kind is list or kind is tuple:
         _enter(depth)

@@ -6,11 +6,12 @@ from sojourn.vm.compare import check_key
 from sojourn.vm.faults import Raised, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
 from sojourn.vm.state import MEMBER, SLOT, Run, size_of
-from sojourn.vm.values import Box, DictView, Handle, Iter, RecordValue, SetValue, Value, type_name
+from sojourn.vm.values import Box, DictView, ExcValue, Handle, Iter, RecordValue, SetValue, Value, type_name
 
 __all__ = [
     "add_member",
     "append",
+    "attribute",
     "delete_index",
     "delete_slice",
     "extend",
@@ -79,6 +80,21 @@ def _check_index(container: Value, key: Value) -> None:
         raise Raised("TypeError", f"string indices must be integers, not '{type_name(key)}'")
     name = "byte" if type(container) is bytes else type_name(container)
     raise Raised("TypeError", f"{name} indices must be integers or slices, not {type_name(key)}")
+
+
+def attribute(value: Value, name: str) -> Value:
+    """`value.name`: a field of a record, or the arguments of an exception."""
+    if type(value) is RecordValue:
+        if name not in value.fields:
+            fields = ", ".join(value.fields)
+            raise Raised("AttributeError", f"'{value.type_name}' object has no attribute '{name}'; it has {fields}")
+        return value.fields[name]
+    if type(value) is ExcValue and name == "args":
+        return value.args
+    refuse_box("read an attribute of", value)
+    if type_name(value).endswith(" handle"):
+        raise no_operation(f"read .{name} of", value)
+    raise Raised("AttributeError", f"'{type_name(value)}' object has no attribute '{name}'")
 
 
 def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:

@@ -36,6 +36,7 @@ __all__ = ["Extent", "copy_values"]
 Extent = Literal["plain", "functions", "whole"]
 
 _SCALARS: Final = frozenset((type(None), bool, int, str, bytes))
+_PLAIN: Final = frozenset((type(None), bool, int, str))  # what is its own copy
 _INNER: Final[dict[str, frozenset[type]]] = {
     "plain": frozenset(),
     "functions": frozenset((BuiltinValue, Cell, FunctionValue, Unbound)),
@@ -60,6 +61,15 @@ def copy_values(
     Raises:
         Raised, Exhausted: as any operation of the language.
     """
+    values = tuple(values)
+    if _PLAIN.issuperset(map(type, values)):
+        for value in values:
+            if type(value) is str and not value.isascii():
+                _check_text(value)
+            size = size_of(value)
+            if size:
+                run.allocate(size)
+        return list(values)
     copier = _Copier(run, open_box, _INNER[extent])
     with run.making(copier.copies):
         return [copier.copy(value) for value in values]

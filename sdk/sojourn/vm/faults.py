@@ -31,7 +31,10 @@ class Raised(Exception):
         type_name: its class.
         message: its text.
         value: the exception itself, where there is one already; a handler gets it, or a new one of the message.
+        settled: it is a value and paid for, and generated code has put its counters where a caller finds them.
     """
+
+    settled = False
 
     def __init__(self, type_name: str, message: str, value: ExcValue | None = None) -> None:
         self.type_name, self.message, self.value = type_name, message, value

@@ -25,6 +25,7 @@ from sojourn.vm.effects import EFFECTS
 from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
+from sojourn.vm.projection import advance
 from sojourn.vm.state import BOX_BYTES, OPAQUE_BYTES, BoxContent, Frame, Run, walk
 from sojourn.vm.step import Ask, Enter, Fork, Stop, step
 from sojourn.vm.suspending import copy_frames
@@ -49,9 +50,10 @@ class _ErrorInside(Exception):
 class Machine:
     """One run of a program. Make it with `start` or `load`."""
 
-    def __init__(self, program: VerifiedProgram, runs: list[Run]) -> None:
+    def __init__(self, program: VerifiedProgram, runs: list[Run], *, projection: bool = True) -> None:
         """For `start` and the snapshot loader; hosts use `start` or `load`."""
         self.program = program
+        self.projection = projection
         self.runs = runs
         self.asked: Effect | None = None
         self.outcome: Done | Failed | None = None
@@ -59,7 +61,15 @@ class Machine:
 
     @classmethod
     def start(
-        cls, verified: VerifiedProgram, entry: str, args: Sequence[Value], run: bytes, fuel: int, memory: int
+        cls,
+        verified: VerifiedProgram,
+        entry: str,
+        args: Sequence[Value],
+        run: bytes,
+        fuel: int,
+        memory: int,
+        *,
+        projection: bool = True,
     ) -> Machine:
         """A machine at the start of an entry.
 
@@ -70,6 +80,7 @@ class Machine:
             run: identity of the run, 32 bytes.
             fuel: instructions the whole run may execute.
             memory: bytes its live values may cost by the machine's own table.
+            projection: whether hot code may run in its second form; shows in nothing but time.
 
         Raises:
             MachineError: an argument of this call does not fit.
@@ -86,7 +97,7 @@ class Machine:
             raise MachineError(f"{entry}() takes {code.params} arguments, {len(args)} are given")
         first = Run(verified, run, PUBLIC, region=False, operation=0, fuel=fuel, memory=memory, limit=memory,
                     frames=[], boxes={})  # fmt: skip
-        machine = cls(verified, [first])
+        machine = cls(verified, [first], projection=projection)
         defaults = code.constant_defaults[len(code.defaults) - missing :]
         try:
             rest = [fresh(first, default) for default in defaults]
@@ -140,6 +151,7 @@ class Machine:
                 regions. Where that is does not depend on what regions do.
         """
         left = fuel
+        go_on = advance if self.projection else step
         while self.outcome is None:
             if self.asked is not None:
                 return Parked(self.asked)
@@ -151,16 +163,17 @@ class Machine:
             if floor and before <= floor:
                 return Sliced()
             try:
-                stop = step(run, max(before - left, floor))
-                left -= before - run.fuel
+                stop = go_on(run, max(before - left, floor))
                 if stop is not None:
+                    left -= before - run.fuel
+                    before = run.fuel
                     self._act(run, stop)
+                    before = run.fuel  # a slice does not pay for a region beforehand
             except Raised as problem:
-                left -= before - run.fuel
                 self._raised(problem)
             except Exhausted as problem:
-                left -= before - run.fuel
                 self._spent(problem)
+            left -= before - run.fuel
             if public is not None and type(stop) is Enter and not run.region and run.operation > operation:
                 return Sliced(entered=True)
         return self.outcome
@@ -287,8 +300,13 @@ class Machine:
         return dump(self)
 
     @staticmethod
-    def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
+    def load(verified: VerifiedProgram, snapshot_bytes: bytes, *, projection: bool = True) -> Machine:
         """The machine that `dump` wrote.
+
+        Args:
+            verified: the program.
+            snapshot_bytes: untrusted bytes.
+            projection: as in `start`.
 
         Raises:
             DecodeError: not the canonical encoding of a snapshot.
@@ -296,7 +314,9 @@ class Machine:
         """
         from sojourn.vm.restore import load  # noqa: PLC0415 - as in dump
 
-        return load(verified, snapshot_bytes)
+        machine = load(verified, snapshot_bytes)
+        machine.projection = projection
+        return machine
 
     def __repr__(self) -> str:
         state = "ended" if self.outcome is not None else "parked" if self.asked is not None else "ready"
@@ -340,7 +360,7 @@ class Machine:
             raise Raised(
                 "TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}"
             )
-        args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=True))
+        args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=False))  # as many as there are
         occurrence = Occurrence(run.id, run.operation)
         run.operation += 1
         self.asked = Effect(spec.name, args, occurrence, spec.durability, run.label, bool(private))
@@ -417,7 +437,7 @@ class Machine:
             run.frames.extend(copy_frames(run, effect.args["child"].frames))
         except (Raised, Exhausted) as problem:
             raise MachineError(f"the child cannot begin: {problem}") from None
-        return Machine(self.program, [run])
+        return Machine(self.program, [run], projection=self.projection)
 
     def _open_for_region(self, box: Box) -> Value:
         content = self.open(box)

@@ -18,7 +18,7 @@ from sojourn.vm.text import repr_of
 from sojourn.vm.textmethods import NUMBER_METHODS, TEXT_METHODS, bounds, need_size
 from sojourn.vm.values import DictView, Handle, RecordValue, SetValue, Value, ViewKind, type_name
 
-__all__ = ["call_method"]
+__all__ = ["BY_CLASS", "call_method"]
 
 Arguments = list[Value]
 _INTS: Final = frozenset((bool, int))
@@ -34,7 +34,7 @@ def call_method(
         raise _misfit(owner, name, 0, 1, len(args))
     if keywords:
         args = _positional(owner, name, args, keywords)
-    function = _BY_CLASS.get((type(owner), name))
+    function = BY_CLASS.get((type(owner), name))
     if function is None:
         refuse_box("call a method of", owner)
         if type(owner) in (Handle, RecordValue):
@@ -214,7 +214,7 @@ def _view(kind: ViewKind) -> Callable[[Run, Value, Arguments], Value]:
     return view
 
 
-_BY_CLASS: Final[dict[tuple[type, str], tuple[int, int, Callable[[Run, Value, Arguments], Value]]]] = {
+BY_CLASS: Final[dict[tuple[type, str], tuple[int, int, Callable[[Run, Value, Arguments], Value]]]] = {
     (list, "append"): (1, 1, _append),
     (list, "copy"): (0, 0, _copy),
     (list, "count"): (1, 1, _count),
@@ -242,6 +242,6 @@ _BY_CLASS: Final[dict[tuple[type, str], tuple[int, int, Callable[[Run, Value, Ar
     (dict, "update"): (0, 2, _update),
     (dict, "values"): (0, 0, _view(ViewKind.VALUES)),
 }
-_BY_CLASS.update(((SetValue, name), row) for name, row in SET_METHODS.items())
-_BY_CLASS.update(((kind, name), row) for kind, rows in TEXT_METHODS.items() for name, row in rows.items())
-_BY_CLASS.update(((kind, name), row) for kind, rows in NUMBER_METHODS.items() for name, row in rows.items())
+BY_CLASS.update(((SetValue, name), row) for name, row in SET_METHODS.items())
+BY_CLASS.update(((kind, name), row) for kind, rows in TEXT_METHODS.items() for name, row in rows.items())
+BY_CLASS.update(((kind, name), row) for kind, rows in NUMBER_METHODS.items() for name, row in rows.items())

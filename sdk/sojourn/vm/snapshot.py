@@ -240,6 +240,9 @@ class Snapshot(Record, frozen=True):
     cells: tuple[Cell, ...]
 
 
+_BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))
+
+
 class _Table:
     """Gives values their references, and writes their cells."""
 
@@ -251,19 +254,17 @@ class _Table:
 
     def ref(self, value: Value) -> int:
         kind = type(value)
-        if value is UNBOUND:
-            return 0
-        if value is None:
-            return 1
-        if kind is bool:
-            return 3 if value else 2
         key: object
-        if kind is float:
-            key = (float, value.hex())
-        elif kind in (int, str, bytes, Handle, Box, BuiltinValue):
+        if kind in _BY_VALUE:
             key = (kind, value)
+        elif value is UNBOUND:
+            return 0
+        elif value is None:
+            return 1
+        elif kind is bool:
+            return 3 if value else 2
         else:
-            key = id(value)
+            key = (float, value.hex()) if kind is float else id(value)
         found = self.known.get(key)
         if found is None:
             found = self.known[key] = FIRST_CELL + len(self.order)

@@ -14,14 +14,14 @@ from sojourn.vm.iteration import list_of
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
 from sojourn.vm.values import DictView, Iter, SetValue, Value, type_name
 
-__all__ = ["NUMBER_METHODS", "TEXT_METHODS", "bounds", "need_size"]
+__all__ = ["BLANKS", "NUMBER_METHODS", "TEXT_METHODS", "bounds", "need_size"]
 
 Arguments = list[Value]
 Method = Callable[[Run, Value, Arguments], Value]
 Row = tuple[int, int, Method]
 
 _INTS: Final = frozenset((bool, int))
-_BLANKS: Final = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
+BLANKS: Final = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 _BYTE_BLANKS: Final = b" \t\n\r\x0b\x0c"
 _ITERABLE: Final = frozenset((list, tuple, str, dict, range, bytes, DictView, Iter, SetValue))
 
@@ -152,7 +152,7 @@ def _strip(name: str) -> Method:
     def strip(run: Run, owner: Value, args: Arguments) -> Value:
         characters = args[0] if args else None
         if characters is None:
-            characters = _BLANKS if type(owner) is str else _BYTE_BLANKS
+            characters = BLANKS if type(owner) is str else _BYTE_BLANKS
         else:
             _need(owner, characters, f"{name} arg must be None or str")
         run.allocate(_bytes(owner))

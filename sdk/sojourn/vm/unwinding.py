@@ -9,7 +9,7 @@ from sojourn.vm.state import Run, size_of
 from sojourn.vm.text import exception_text
 from sojourn.vm.values import ExcValue
 
-__all__ = ["line_of", "text_of", "unwind"]
+__all__ = ["dress", "line_of", "text_of", "unwind"]
 
 TEXT_FUEL: Final = 10_000
 TEXT_BYTES: Final = 100_000
@@ -24,29 +24,38 @@ def line_of(run: Run) -> int:
     return 0
 
 
+def dress(run: Run, problem: Raised, line: int) -> None:
+    """Make the exception a value, paid for where it is raised, with the line where it was raised first.
+
+    Raises:
+        Exhausted: the run cannot pay for the exception.
+    """
+    if problem.value is None:
+        value = ExcValue(problem.type_name, (problem.message,) if problem.message else ())
+        run.allocate(size_of(value) + size_of(value.args) + size_of(problem.message))
+        problem.value = value
+    problem.value.line = problem.value.line or line
+
+
 def unwind(run: Run, problem: Raised, *, between: bool = False) -> bool:
-    """Let the nearest handler go on with the exception; False, and nothing changed, where there is none.
+    """Let the nearest handler go on with the exception; False, and no frame changed, where there is none.
 
     With `between` the last frame stands between two instructions, and the next one's handler counts.
 
     Raises:
         Exhausted: the run cannot pay for the exception.
     """
+    if problem.value is None or not problem.value.line:
+        dress(run, problem, line_of(run))
     for depth in range(len(run.frames) - 1, -1, -1):
         frame = run.frames[depth]
         code = run.program.codes[frame.function]
         chosen = code.handler_at[frame.pc if between and depth == len(run.frames) - 1 else frame.pc - 1]
         if chosen < 0:
             continue
-        value = problem.value
-        if value is None:
-            value = ExcValue(problem.type_name, (problem.message,) if problem.message else ())
-            run.allocate(size_of(value) + size_of(value.args) + size_of(problem.message))
-        value.line = value.line or line_of(run)
-        run.spend((len(run.frames) - depth) >> 3)
         del run.frames[depth + 1 :]
         frame.stack.clear()
-        frame.locals[code.handlers[chosen].slot] = value
+        frame.locals[code.handlers[chosen].slot] = problem.value
         frame.pc = code.handlers[chosen].target
         return True
     return False
@@ -54,7 +63,7 @@ def unwind(run: Run, problem: Raised, *, between: bool = False) -> bool:
 
 def text_of(run: Run, problem: Raised) -> str:
     """The text of an exception that nothing handled. Its cost is not the run's: it is for the owner's log."""
-    if problem.value is None:
+    if problem.message or problem.value is None:
         return problem.message
     purse = Run(run.program, run.id, run.label, region=True, operation=0, fuel=TEXT_FUEL, memory=TEXT_BYTES,
                 limit=TEXT_BYTES, frames=[], boxes={})  # fmt: skip

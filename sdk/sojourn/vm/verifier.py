@@ -47,6 +47,14 @@ MAX_ARGUMENTS: Final = 255
 MAX_NESTED_HANDLERS: Final = 64
 MAX_CLASSES_CHARS: Final = 1_024  # all classes there are fit
 
+_PLAIN: Final = frozenset((Operand.TARGET, Operand.SHAPE, Operand.NAME, Operand.FUNCTION, Operand.NONE))
+# Operations whose arguments or operands say more than the range of a number.
+_BINDING: Final = frozenset(
+    (
+        *(Op.CALL, Op.PRIVATE, Op.PRIVATE_VALUE, Op.SPAWN, Op.FORK, Op.EFFECT),
+        *(Op.BUILTIN, Op.METHOD, Op.FORMAT, Op.EXCEPTION, Op.CLOSURE),
+    )
+)
 _BUILTINS: Final = tuple(BUILTINS.values())
 _METHODS: Final = tuple(METHODS.values())
 _RANGES: Final[dict[Operand, int]] = {
@@ -182,6 +190,20 @@ class _FunctionCheck:
         self.loops: set[int] = set()
         self.boxed = frozenset((*function.cells, *function.free))
         self.variables: set[int] = set()
+        self.limits = {
+            **_RANGES,
+            Operand.CONST: len(program.constants),
+            Operand.CLASSES: len(program.constants),
+            Operand.CELL: len(function.locals),
+            Operand.CLOSURE: len(program.functions),
+            Operand.LOCAL: len(function.locals),
+            Operand.LOOP: len(function.locals),
+            Operand.NAME: len(program.names),
+            Operand.EFFECT: len(program.names),
+            Operand.TARGET: len(self.instructions),
+            Operand.FUNCTION: len(program.functions),
+            Operand.SHAPE: len(program.shapes),
+        }
 
     def _fail(self, at: int, why: str) -> ProgramInvalid:
         return ProgramInvalid(f"function {self.function.name}, instruction {at}: {why}")
@@ -199,9 +221,12 @@ class _FunctionCheck:
             spec = ISA.get(op)
             if spec is None:
                 raise self._fail(at, f"unknown operation {op}")
-            for kind, operand in ((spec.a, a), (spec.b, b)):
-                self._operand(at, kind, operand)
-            self._call(at, op, a, b)
+            if a or spec.a:
+                self._operand(at, spec.a, a)
+            if b or spec.b:
+                self._operand(at, spec.b, b)
+            if op in _BINDING:
+                self._call(at, op, a, b)
         if self.loops & (self.variables | self.boxed) or self.variables & self.boxed:
             raise self._fail(0, "a local holds both an iterator and a value, or both a cell and a value")
         handler_at = self._handlers()
@@ -285,6 +310,8 @@ class _FunctionCheck:
         program = self.program
         if operand >= self.limits[kind]:
             raise self._fail(at, f"operand {operand} is not a {kind.name.lower()} of this program")
+        if kind in _PLAIN:
+            return
         if kind is Operand.LOCAL:
             self.variables.add(operand)
         elif kind is Operand.CELL and operand not in self.boxed:
