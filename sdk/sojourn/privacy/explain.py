@@ -96,8 +96,8 @@ def _warnings(index: int, rule: AdmitRule) -> Iterator[str]:
         )
     if any(release.kind in {"mean", "sum"} for release in rule.release):
         yield (
-            f"{where}.release: a mean or sum over a single unit is that unit's own value; nothing here demands a "
-            "smallest number of units."
+            f"{where}.release: a mean or sum over a single unit is that unit's own value; this version has "
+            "no key for a smallest number of units (sdk/docs/limitations/privacy.md)."
         )
     unused = sorted(
         effect

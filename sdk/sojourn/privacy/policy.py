@@ -251,6 +251,10 @@ class OwnerPolicy(_Part):
         try:
             with Path(path).open("rb") as file:
                 data = file.read(MAX_DOCUMENT_BYTES + 1)
+        except FileNotFoundError as problem:
+            raise PolicyInvalid(
+                f"{path}: {problem.strerror}; draft one: sojourn policy draft SUBMISSION --owner NAME -o {path}"
+            ) from None
         except OSError as problem:
             raise PolicyInvalid(
                 f"{path}: {problem.strerror or 'cannot be read'}; name a readable policy file"
