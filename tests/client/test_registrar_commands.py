@@ -58,3 +58,10 @@ def test_a_name_that_is_taken_asks_for_replace(layout: TrustLayout) -> None:
     listed = json.loads(invoke("registrar", "list", "--state", layout.registrar, "--json").stdout)
     assert [(each["name"], each["superseded"]) for each in listed] == [("ward-7", True), ("ward-7", False)]
     assert invoke("registrar", "list", "--state", layout.registrar).stdout.count("superseded") == 1
+
+
+def test_the_federation_s_folder_names_the_registrar_s_in_it(layout: TrustLayout) -> None:
+    federation = layout.registrar.parent
+    refused = invoke("registrar", "token", "--state", federation, "--name", "ward-7", "--url", URL)
+    assert refused.exit_code == 2
+    assert f"did you mean --state {layout.registrar}?" in refused.stderr

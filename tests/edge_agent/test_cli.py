@@ -172,6 +172,9 @@ def test_files_that_are_no_columns(tmp_path):
         done = invoke("data", "import", "--state", folder, "--stream", "patients", file)
         assert done.exit_code == 2, file
         assert file.name in done.stderr
+        assert "numpy.savez(" in done.stderr
+        assert "pickle=" not in done.stderr  # numpy's own advice, which would run what the file says
+    assert "text.npz is no .npz file" in invoke("data", "import", "--state", folder, "--stream", "p", text).stderr
     bad = invoke("data", "import", "--state", folder, "--stream", "../up", saved(tmp_path / "a.npz", x=np.zeros(2)))
     assert bad.exit_code == 2
     assert "no name of a stream" in bad.stderr
@@ -188,6 +191,20 @@ def test_policy_check_explains_or_names_the_mistake(tmp_path):
     done = invoke("policy", "check", good)
     assert done.exit_code == 2
     assert "surprise" in done.stderr
+
+
+def test_run_says_how_to_enrol_and_how_to_get_a_policy(state, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "none", tmp_path / "empty"):
+        done = invoke("run", "--state", folder, "--coordinator", "wss://127.0.0.1:1")
+        assert done.exit_code == 2
+        assert f"sojourn-agent enrol --state {folder} --token TOKEN" in " ".join(done.stderr.split())
+    assert not (tmp_path / "none").exists()
+    (state / "policy.toml").unlink()
+    done = invoke("run", "--state", state, "--coordinator", "wss://127.0.0.1:1")
+    assert done.exit_code == 2
+    draft = f"sojourn policy draft SUBMISSION --owner NAME -o {state / 'policy.toml'}"
+    assert draft in " ".join(done.stderr.split())
 
 
 def test_status_of_what_is_there_and_what_is_not(state, tmp_path):

@@ -7,6 +7,7 @@ A program sees a stream only through `AdmittedStreams`, which asks the admission
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # a command that only shows or fills streams loads neither ma
 __all__ = ["AdmittedStreams", "AgentStreams", "StreamInfo", "fields_of", "read_columns", "read_streams"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NPZ: Final = "give one plain array for each field, first axis rows, saved with numpy.savez(path, x=..., y=...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +176,18 @@ def read_columns(path: Path) -> dict[str, npt.NDArray[Any]]:
         ConfigError: it cannot be read, or holds something else than plain arrays.
     """
     try:
+        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and advise to load it as one
+            path.open("rb").close()  # a file that is missing or closed to us says so itself
+            raise ConfigError(f"{path} is no .npz file; {_NPZ}")
         with np.load(path, allow_pickle=False) as archive:
             columns = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as problem:
-        raise ConfigError(f"{path}: {problem}; give an .npz file of plain arrays, one for each field") from None
+    except OSError as problem:
+        raise ConfigError(f"{path}: {problem.strerror or problem}; {_NPZ}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as problem:
+        why = "it holds Python objects" if "pickle" in str(problem) else str(problem)
+        raise ConfigError(f"{path}: {why}; {_NPZ}") from None
     if not columns:
-        raise ConfigError(f"{path} holds no arrays; save it with numpy.savez(path, x=..., y=...)")
+        raise ConfigError(f"{path} holds no arrays; {_NPZ}")
     return columns
 
 

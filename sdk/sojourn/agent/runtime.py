@@ -89,8 +89,10 @@ class Agent:
         self._current: tuple[bytes, threading.Event] | None = None
 
     def _open(self, state: Path, policy: str | Path | None, threads: int) -> None:
+        self._paths = paths = AgentPaths(state)
+        if not state.exists() or (state.is_dir() and not any(state.iterdir())):
+            paths.require_enrolled()  # says how to enrol, where the folder could only say that it is missing
         folder = self._closing.enter_context(StateFolder.open(state, "agent", create=False))
-        self._paths = paths = AgentPaths(folder.path)
         paths.require_enrolled()
         paths.prepare()
         self.log = OwnerLog(paths.log)

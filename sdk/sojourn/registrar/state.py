@@ -109,6 +109,9 @@ class RegistrarState:
             StateVersion: written by a newer version.
             StoreError: the database cannot be opened.
         """
+        inner = folder / "registrar"
+        if not (folder / IDENTITY_FILE).exists() and (inner / IDENTITY_FILE).exists():
+            raise ConfigError(f"{folder} is no registrar's folder, but {inner} is; did you mean --state {inner}?")
         identity = Identity.load(folder / IDENTITY_FILE)
         if identity.role != "registrar":
             raise ConfigError(f"{folder} is the folder of a {identity.role}, not of a registrar")
