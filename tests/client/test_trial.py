@@ -142,6 +142,7 @@ def test_json_has_the_same_and_the_draft_is_a_policy(desk):
 
 def test_quiet_shows_releases_notes_and_errors(desk):
     done = survey("--quiet")
+    assert "a private region failed" not in done.stdout
     assert "stream.batch" not in done.stdout.partition("what would leave")[0]
     assert "note: text looked" in done.stdout
     assert "count 'older' = 2.0" in done.stdout
@@ -150,11 +151,16 @@ def test_quiet_shows_releases_notes_and_errors(desk):
 def test_what_fails_in_a_region_is_said_with_line_and_private_detail(desk):
     Path("survey.py").write_text(SURVEY.replace('patient["bp"]', 'patient["pb"]'), "utf-8")
     done = survey()
-    assert done.exit_code == 0  # as a coordinator would see it
+    assert done.exit_code == 3
+    lines = done.stdout.splitlines()
+    after = lines[lines.index("done: None") + 1]
+    assert after == "a private region failed, see above; each release of it that is shown is the neutral element"
     assert "private: KeyError at survey.py:11: 'pb'   | values.append(patient[\"pb\"])" in done.stdout
     assert done.stdout.count("neutral release: why the region failed: KeyError at line 11: 'pb'") == 2
     assert "count 'older' = 0.0" in done.stdout
-    found = json.loads(survey("--json").stdout)
+    as_json = survey("--json")
+    assert as_json.exit_code == 3
+    found = json.loads(as_json.stdout)
     (event,) = [event for event in found["events"] if "region_failed" in event]
     assert event == {"region_failed": "KeyError", "code": "KeyError", "line": 11, "detail": "'pb'"}
 
@@ -171,7 +177,8 @@ def test_a_run_that_fails_lets_nothing_out(desk):
     done = survey()
     assert done.exit_code == 3
     assert "failed with PermissionError at survey.py:21   | release.count(seen" in done.stdout
-    assert "the program releases count 'older' twice" in done.stdout
+    texts = [line for line in done.stdout.splitlines() if line.startswith("    the text, which stays with the owner: ")]
+    assert ["the program releases count 'older' twice" in text for text in texts] == [True]
     assert "nothing would leave, because the run failed; it had released:" in done.stdout
     found = json.loads(survey("--json").stdout)
     assert (found["leaves"], len(found["released"]), found["policy"]) == ([], 1, "")

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=example(
             "sojourn program run program.py --rows patients.csv --args '{\"age\": 50}' --fuel 2000000",
-            "the program failed",
+            "the program or its private region failed",
         )
     )(run)
 
@@ -107,7 +107,7 @@ def run(
         trial = _trial(machine, desk, watcher, answers, breaks or [], step)
         ended = _drive(trial, desk, found, save)
         _report(found.program, chosen, desk, watcher, ended, (fuel, memory), as_json=as_json)
-    if ended is not None and ended.outcome == "failed":
+    if ended is not None and (ended.outcome == "failed" or watcher.regions_failed):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -243,6 +243,8 @@ _LEAVING = {
 def _say_ending(ending: Mapping[str, Any], watcher: ConsoleWatcher) -> None:
     if ending["outcome"] == "done":
         say(f"done: {ending['value']}")
+        if watcher.regions_failed:
+            say("a private region failed, see above; each release of it that is shown is the neutral element")
     elif ending["outcome"] == "failed":
         say(f"failed with {ending['code']} at {watcher.place(ending['line'])}")
-        say(f"    private: {ending['detail']}")
+        say(f"    the text, which stays with the owner: {ending['detail']}")

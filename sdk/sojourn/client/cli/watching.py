@@ -95,6 +95,11 @@ class ConsoleWatcher:
         where = f" at {self._file}:{error.line}" if error.line else ""
         self._say(f"    private: {error.type_name}{where}: {error.message}{f'   | {text}' if text else ''}")
 
+    @property
+    def regions_failed(self) -> bool:
+        """Whether a private region of this run failed, so that what it releases is neutral."""
+        return any("region_failed" in event for event in self.events)
+
     def place(self, line: int) -> str:
         """A line by file, number and text."""
         text = source_line(self._source, line)
