@@ -6,9 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from sojourn.agent import desk as desk_module
 from sojourn.agent import journal as journal_module
 from sojourn.agent import tasks
 from sojourn.agent.database import read_orders
@@ -192,6 +194,57 @@ def test_what_was_released_is_not_overtaken_by_a_deadline_that_passed_meanwhile(
         assert CHILDREN.notes(bench) == ["missed"]
         answer = bench.answer(minted, None, ready).answer
         assert [(r.kind, r.value) for r in answer.releases] == [("count", 3.0)]
+
+
+TURNS = CHILDREN.counted(
+    """\
+    pauses = [("a", 30), ("b", 170), ("c", 400)]
+    tasks = [spawn(work, name, pause, fuel=200_000, memory=50_000) for name, pause in pauses]
+    for k in range(6):
+        log.note(str(k))
+        for j in range(90):
+            pass
+    for t in tasks:
+        join(t)
+""",
+    "def work(name, pause):\n    for k in range(6):\n        for j in range(pause):\n            pass\n"
+    "        log.note(name + str(k))\n        private(same, k, fuel=100, memory=9000)\n",
+)
+
+
+def test_a_run_that_is_stopped_goes_on_with_the_same_turn(
+    federation, folder, agent_entry, bench_class, tmp_path, monkeypatch
+):
+    """The order in which runs do things does not depend on where the host was stopped."""
+    CHILDREN.admit_tasks(folder, federation.policy_text())
+    monkeypatch.setattr(desk_module, "MAX_RUN_RESTARTS", 10_000)
+    monkeypatch.setattr(tasks, "TASK_REGION_TURNS", 5)
+    minted = federation.mint(agent_entry, TURNS, job_answer=())
+    with bench_class(federation, folder, agent_entry) as bench:
+        bench.accept(minted)
+    said = []
+    for number in (None, 1, 4):
+        copy = shutil.copytree(folder, tmp_path / str(number))
+        answered = False
+        while not answered:
+            with bench_class(federation, copy, agent_entry) as bench, pytest.MonkeyPatch.context() as monkey:
+                (row,) = bench.agent._database.held()
+                stop, seen, original = threading.Event(), [], RunHost._answer
+
+                def answer(self, effect, number=number, stop=stop, seen=seen, original=original):
+                    seen.append(effect.name)
+                    if len(seen) == number:
+                        stop.set()
+                    return original(self, effect)
+
+                monkey.setattr(RunHost, "_answer", answer)
+                opened = bench.agent._desk.open(row.envelope, row.accepted_ms)
+                answered = bench.work(opened, stop) is not None
+                if answered:
+                    said.append(CHILDREN.notes(bench))
+    assert len(said[0]) == 24
+    for other in said:
+        assert other == said[0]
 
 
 PROCESS = """\

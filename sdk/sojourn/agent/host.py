@@ -154,13 +154,17 @@ class RunHost:
                     self._tree.enter(self._task)
                 elif machine.fuel_left > self._tree.floor:
                     return not self._stop.is_set()
-            self._task.code = "" if machine.pending is not None else self._task.code
-        if self._stop.is_set() and not self._task.over:
+            if machine.pending is None:
+                self._tree.moved(self._task)
+                return self._task.over or not self._stop.is_set()
+            self._task.code = ""
+        if self._stop.is_set():
             return False
-        if machine.pending is None or self._answer(machine.pending):
-            self._tree.moved()
-        else:
-            self._tree.waited()
+        answered = self._answer(machine.pending)
+        if answered is Answered.YES:
+            self._tree.moved(self._task)
+        elif answered is Answered.WAITS:
+            self._tree.waited(self._task)
         return True
 
     def _inside_turn(self) -> bool:
@@ -179,19 +183,17 @@ class RunHost:
         return True
 
     def _stopped(self) -> Stopped:
-        if self._task.machine.pending is not None:
-            self._seal()
-        self._journal.sync()
+        self._seal()
         return Stopped()
 
-    def _answer(self, effect: Effect) -> bool:
-        """Carry one effect of the run whose turn it is out, or feed its recorded result; False if it has to wait."""
+    def _answer(self, effect: Effect) -> Answered:
+        """Carry one effect of the run whose turn it is out, or feed its recorded result, or find that it waits."""
         if self._pure_since_seal >= SEAL_CADENCE_EFFECTS:
             self._seal()
         asked = effect_digest(effect)
         known = self._replay.known(effect, asked)
         if effect.name.startswith("task."):
-            return self._children.answer(self._task, effect, asked, known) is Answered.YES
+            return self._children.answer(self._task, effect, asked, known)
         match effect.durability:
             case "pure":
                 self._pure(effect, asked, known)
@@ -199,7 +201,7 @@ class RunHost:
                 self._read(effect, asked, known)
             case _:
                 self._commit(effect, asked, known)
-        return True
+        return Answered.YES
 
     def _pure(self, effect: Effect, asked: bytes, known: EffectRecord | None) -> None:
         outcome = self._task.effects.pure(effect)

@@ -29,9 +29,10 @@ _MISSED: Final = "the child has not ended in time; it goes on"
 
 
 class Answered(Enum):
-    """Whether an effect has its result, or waits for another run or for the end of a replay."""
+    """Whether an effect has its result, also with the turn ended and sealed, or waits for another run or a replay."""
 
     YES = "yes"
+    DECIDED = "decided"
     WAITS = "waits"
 
 
@@ -118,8 +119,9 @@ class TaskEffects:
         self._give_up(child, _CANCELLED)
         task.machine.resume(None)
         self._replay.decided(effect)
+        self._tree.moved(task)
         self._seal()
-        return Answered.YES
+        return Answered.DECIDED
 
     def late(self) -> bool:
         """Whether a deadline has passed that can be decided now."""

@@ -232,8 +232,9 @@ class SealedTree(Record, frozen=True):
 
     Attributes:
         tasks: in the order in which they began, the order's own first.
-        turn: the run whose turn it is.
-        floor: `fuel_left` with which its turn ends; -1 before it has begun.
+        turn: the run that comes next, unless it waits.
+        current: the run whose turn has begun; empty for none.
+        floor: `fuel_left` with which that turn ends.
         regions: runs with a private region that has begun, in the order in which they did.
         patience: turns of other runs since the last region.
         spawned: children begun so far.
@@ -243,6 +244,7 @@ class SealedTree(Record, frozen=True):
 
     tasks: tuple[SealedTask, ...]
     turn: bytes
+    current: bytes
     floor: int
     regions: tuple[bytes, ...]
     patience: int
@@ -258,7 +260,7 @@ class Sealed(Record, frozen=True, tag="sealed"):
         snapshot: bytes of `Machine.dump()`.
         objects: in the order of `Machine.handles()`, each handle once; the order's own run first.
         effects: effects of the run and its children that had been executed when this was written.
-        tree: what there is beside the one machine; None for a run that never had a child.
+        tree: what there is beside the one machine; None for a run that never had a child, and no failed effect.
     """
 
     snapshot: bytes

@@ -80,11 +80,11 @@ class TaskTree:
         self._serve = serve
         self._now_ms = now_ms
         self._tasks: dict[bytes, Task] = {root.run_id: Task(root, serve(root))}
-        self._turn = root.run_id
-        self._floor = _NOT_BEGUN
+        self._turn = root.run_id  # who comes next, unless it waits
+        self._current, self._floor = b"", _NOT_BEGUN  # whose turn has begun
         self._regions = [root.run_id] if root.in_region else []
         self._patience = 0
-        self._idle = 0  # turns since one led anywhere
+        self._waiting: set[bytes] = set()  # since another one has moved
         self._spawned = 0
         self._waits = 0
         self._clock_ms = 0
@@ -123,16 +123,26 @@ class TaskTree:
 
     def next(self) -> Task | None:
         """The run whose turn it is; None if all wait for what does not come. Somebody must not have ended."""
-        ready = sum(not task.over for task in self._tasks.values()) - len(self._regions)
-        if self._regions and (self._idle >= ready or self._patience >= TASK_REGION_TURNS):
+        if self._regions and self._patience >= TASK_REGION_TURNS:
             return self._tasks[self._regions[0]]
-        if self._idle >= ready:
-            return None
-        self._settle()
-        task = self._tasks[self._turn]
+        if self._current not in self._tasks or not self._ready(self._current):
+            self._current = next(filter(self._ready, self._ring(self._turn)), b"")
+            self._floor = _NOT_BEGUN
+        if not self._current:
+            return self._tasks[self._regions[0]] if self._regions else None
+        task = self._tasks[self._current]
         if self._floor == _NOT_BEGUN:
             self._floor = max(task.machine.fuel_left - TASK_TURN_FUEL, 0)
         return task
+
+    def _ready(self, run: bytes) -> bool:
+        return not self._tasks[run].over and run not in self._regions and run not in self._waiting
+
+    def _ring(self, start: bytes) -> list[bytes]:
+        """All runs in the order of turns."""
+        runs = list(self._tasks)
+        at = runs.index(start)
+        return runs[at:] + runs[:at]
 
     @property
     def floor(self) -> int:
@@ -151,42 +161,35 @@ class TaskTree:
         """The region of this run is over, or was given up."""
         if self.inside(task):
             self._regions.remove(task.machine.run_id)
-            self._idle = self._patience = 0
+            self.stir()
 
-    def moved(self) -> None:
+    def moved(self, task: Task) -> None:
         """End the turn of a run outside of regions."""
-        self._idle = 0
+        ring = self._ring(task.machine.run_id)
+        self._turn, self._current = (ring[1:] or ring)[0], b""
+        self._waiting.clear()
         self._patience += bool(self._regions)
-        self._advance()
 
-    def waited(self) -> None:
-        """End a turn in which a run only waited."""
-        self._idle += 1
-        self._advance()
+    def waited(self, task: Task) -> None:
+        """A run only waits: it has no turn before another one has moved."""
+        self._waiting.add(task.machine.run_id)
 
     def give(self, task: Task) -> None:
         """Let this run have the next turn."""
-        self._turn, self._floor = task.machine.run_id, _NOT_BEGUN
+        self._turn, self._current = task.machine.run_id, b""
         self.stir()
 
     def stir(self) -> None:
-        """Something was decided: let the runs outside of regions look again first."""
-        self._idle = self._patience = 0
-
-    def _advance(self) -> None:
-        runs = list(self._tasks)
-        self._turn = runs[(runs.index(self._turn) + 1) % len(runs)]
-        self._floor = _NOT_BEGUN
-        self._settle()
+        """Something has changed: let the runs outside of regions look again first."""
+        self._waiting.clear()
+        self._patience = 0
 
     def _settle(self) -> None:
-        """Pass over runs that have ended or are inside of a region; if all are, one that has not ended is next."""
-        runs = list(self._tasks)
-        at = runs.index(self._turn)
-        rest = [self._tasks[run] for run in (*runs[at:], *runs[:at]) if not self._tasks[run].over]
-        task = next((task for task in rest if not self.inside(task)), next(iter(rest), self.root))
-        if task.machine.run_id != self._turn:
-            self._turn, self._floor = task.machine.run_id, _NOT_BEGUN
+        """Name nobody who has ended as the next one."""
+        live = [run for run in self._ring(self._turn) if not self._tasks[run].over]
+        self._turn = next(iter(live), self.root.machine.run_id)
+        if self._current not in live:
+            self._current = b""
 
     # Children.
 
@@ -267,14 +270,14 @@ class TaskTree:
 
     def sealed(self) -> SealedTree | None:
         """What a snapshot says beside the machines."""
-        if not self.branched:
+        if not self.branched and not self.root.code:
             return None
         rows = tuple(
             SealedTask(run, task.parent, task.code, task.until_ms, task.cancelled) for run, task in self._tasks.items()
         )
         return SealedTree(
-            rows, self._turn, self._floor, tuple(self._regions), self._patience, self._spawned, self._waits,
-            self._clock_ms,
+            rows, self._turn, self._current, self._floor, tuple(self._regions), self._patience, self._spawned,
+            self._waits, self._clock_ms,
         )  # fmt: skip
 
     def snapshots(self) -> dict[bytes, bytes]:
@@ -299,7 +302,7 @@ class TaskTree:
                 self._tasks[row.run] = Task(machine, self._serve(machine), row.parent, depth)
             task = self._tasks[row.run]
             task.code, task.until_ms, task.cancelled = row.code, row.until_ms, row.cancelled
-        self._turn, self._floor = tree.turn, tree.floor
+        self._turn, self._current, self._floor = tree.turn, tree.current, tree.floor
         self._regions, self._patience = list(tree.regions), tree.patience
         self._spawned, self._waits, self._clock_ms = tree.spawned, tree.waits, tree.clock_ms
 
