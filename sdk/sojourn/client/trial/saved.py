@@ -4,6 +4,7 @@ Rules of this module:
 
 * The file is a `Bundle` of the documents that an agent's journal holds, so that one decoder judges both: `program`,
   `state` (a journal record with snapshot and objects), `source`, and `body/<handle>` for computed tensors.
+* `sha256` is of the other items, so that a file that was damaged on a disk is not taken for another state of the run.
 * A file from somebody else is untrusted: the program is verified, the snapshot is loaded against it, and source lines
   are only shown if the source compiles to this program. Each refusal is the ordinary one.
 * It holds values of the rows that the run had read. Treat it like them.
@@ -17,7 +18,7 @@ from typing import Final
 
 from sojourn.agent.objects import ObjectTable
 from sojourn.agent.records import BodyRefAt, JournalRecord, Sealed, SealedObject
-from sojourn.codec import Kind, decode, encode, header_of
+from sojourn.codec import Kind, decode, digest, encode, header_of
 from sojourn.contracts import Bundle
 from sojourn.errors import DecodeError, MachineError, SnapshotInvalid, SojournError, UsageError
 from sojourn.limits import MAX_BUNDLE_BYTES, MAX_RECORD_BYTES
@@ -28,6 +29,7 @@ __all__ = ["SavedRun", "load_saved", "save_run"]
 
 _BODY: Final = "body/"
 _FILE: Final = "file"
+_DIGEST: Final = "sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def save_run(machine: Machine, program: VerifiedProgram, source: str, file: str,
         _FILE: file.encode("utf-8"),
         **{f"{_BODY}{ref.handle.hex()}": objects.body(ref.handle) for ref in refs if isinstance(ref.ref, BodyRefAt)},
     }
-    data = encode(Bundle(items))
+    data = encode(Bundle({**items, _DIGEST: _digest(items)}))
     if len(data) > MAX_BUNDLE_BYTES:
         raise UsageError(
             f"this run needs {len(data)} bytes, a file holds {MAX_BUNDLE_BYTES}; stop it where it has less"
@@ -122,6 +124,8 @@ def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
     items = decode(Bundle, data, limit=MAX_BUNDLE_BYTES).items
     if not {"program", "state", "source", _FILE} <= items.keys():
         raise DecodeError("schema", "this is no saved run: it lacks program, state, source or file")
+    if items.get(_DIGEST) != _digest(items):
+        raise DecodeError("value", "this saved run is damaged: its items do not have its sha256; save the run again")
     verified = verify(items["program"])
     state = decode(JournalRecord, items["state"], limit=MAX_RECORD_BYTES).item
     if not isinstance(state, Sealed):
@@ -137,6 +141,10 @@ def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
         if name.startswith(_BODY) and name.removeprefix(_BODY) in {handle.hex() for handle in live}
     }
     return SavedRun(verified, machine, source, file, state.objects, bodies)
+
+
+def _digest(items: Mapping[str, bytes]) -> bytes:
+    return digest(encode(Bundle({name: data for name, data in items.items() if name != _DIGEST})))
 
 
 def _source(items: Mapping[str, bytes], program: VerifiedProgram) -> tuple[str, str]:
