@@ -50,7 +50,7 @@ def test_random_program_agrees_and_stops_anywhere(oracle: Any, seed: int) -> Non
         return
     expected = oracle.on_cpython(source)
     result, state, fuel = oracle.straight(program)
-    if "is not in this language" in result.text:
+    if any("text % values is not in this language" in text for text in (result.text, *result.log)):
         return  # text % values, which the limitations page lists; it stands where a wrong kind was drawn
     assert result == expected
     assert oracle.stopping(program, oracle.sampled_stops(str(seed), fuel, 4)) == (result, state)
