@@ -131,9 +131,18 @@ def _read(connection: Connection, job: bytes, plain: set[str]) -> _Rows:
     asked = connection.execute(closed.order_by(phases.c.operation)).scalars().all()
     surveys = [_read_phase(connection, phase) for phase in asked]
     invited = {key for phase in [each.phase for each in rounds] + surveys for key in phase.participants}
+    invited |= _heard_in_vain(connection, job)
     known = connection.execute(select(agents.c.key, agents.c.entry))
     entries = {row.key: row.entry for row in known if row.key in invited}
     return _Rows(names, entries, rounds, surveys, read_entries(connection, job))
+
+
+def _heard_in_vain(connection: Connection, job: bytes) -> set[bytes]:
+    """Agents that the ledger names in phases that missed their quorum."""
+    missed = select(phases.c.id).where(phases.c.job == job, phases.c.state == "missed")
+    answered = select(answers.c.agent).where(answers.c.phase.in_(missed))
+    declined = select(orders.c.agent).where(orders.c.phase.in_(missed), orders.c.state == "declined")
+    return set(connection.execute(answered.union(declined)).scalars())
 
 
 def _read_round(connection: Connection, row: Any) -> _Round:

@@ -416,3 +416,57 @@ def test_numbers_of_an_update_that_do_not_fit():
         with pytest.raises(UsageError, match=words):
             update(**given_)
     assert update(clip=1.0, max_weight=10, scale=1.0, bound=10).update == UpdateSpec(1.0, 1.0, 10, 10)
+
+
+# What the program names, and the job has or lacks
+
+
+def test_rounds_under_another_name_are_named(build):
+    other = SURVEY.replace("def rounds(job)", "def weekly(job)")
+    refused(
+        "<program> has no @continuation 'rounds', and 'weekly' asks agents; pass rounds_entry='weekly', or rename it",
+        build,
+        program=other,
+    )
+    assert build(program=other, rounds_entry="weekly").job.rounds_entry == "weekly"
+    refused("has no @continuation 'wekly', and 'weekly' asks agents; pass rounds_entry='weekly'", build,
+            program=other, rounds_entry="wekly")  # fmt: skip
+    refused("which is no @continuation of <rounds>; pass rounds_entry='weekly'", build, program=SURVEY, rounds=other)
+
+
+def test_a_rounds_entry_that_nothing_has_is_refused(train):
+    refused(r"has no @continuation 'loop' \(it has 'hospital'\); pass rounds= with", train, rounds_entry="loop")
+
+
+MEANT = (
+    r"<program>:\d+: clinic\(\) reads args\['agge'\], which the job lacks; it has 'age', 'size'; did you mean 'age'\?"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "args", "words"),
+    [
+        ("    age = order.args['agge']", {"age": 1, "size": 2}, MEANT),
+        ("    a = order.args\n    age = a['zz']", {"age": 1}, "'age'; write one of these, or pass args={'zz': ...}"),
+        ("    age = order.args['age']", {}, "it has none; please pass args={'age': ...}"),
+        ("    age = order.args['age']", {"age": 1}, None),
+        ("    age = order.args['age'] if 'age' in order.args else 3", {}, None),
+        ("    age = order.args.get('age')", {}, None),
+        ("    try:\n        age = order.args['age']\n    except KeyError:\n        age = 3", {}, None),
+        ("    a = order.args\n    a['age'] = 3\n    age = a['age']", {}, None),
+        ("    order.args.update({'age': 3})\n    age = order.args['age']", {}, None),
+    ],
+)  # fmt: skip
+def test_keys_of_arguments_are_looked_up_before_anything_is_signed(build, line, args, words):
+    source = SURVEY.replace("def clinic(order):", f"def clinic(order):\n{line}")
+
+    if words is None:
+        assert build(program=source, args=args).job.args == args
+    else:
+        refused(words, build, program=source, args=args)
+
+
+def test_keys_of_arguments_of_rounds_too(build):
+    source = SURVEY.replace("fleet.invite(round=0)", "fleet.invite(round=job.args['first'])")
+    refused(r"rounds\(\) reads args\['first'\]", build, program=source)
+    assert build(program=source, args={"first": 0}).job.args == {"first": 0}

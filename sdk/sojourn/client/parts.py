@@ -24,6 +24,7 @@ from sojourn.vm import compile_source, verify
 
 __all__ = [
     "NO_PLAN",
+    "ROUNDS_ENTRY",
     "Tensors",
     "args_of",
     "compiled",
@@ -40,6 +41,9 @@ PACKAGED: Final = "sojourn_policies"
 
 NO_PLAN: Final = Plan(suite=SUITE_1, name="none", state=(), graphs=(), constants={})
 """The plan of every job without graphs. It holds nothing of the job: owners pin its hash, whatever the job's name."""
+
+ROUNDS_ENTRY: Final = "rounds"
+"""The name of a rounds entry that is looked for where a job gives none."""
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -65,7 +69,49 @@ def programs_of(program: Path | str, rounds: Path | str | None, rounds_entry: st
     code = compiled(program, "program")
     if rounds is None and rounds_entry in code.program.entries:
         return code, code
-    return code, compiled("fedavg" if rounds is None else rounds, "rounds")
+    if rounds is None:
+        _check_meant(code, rounds_entry)
+    loop = compiled("fedavg" if rounds is None else rounds, "rounds")
+    if rounds_entry not in loop.program.entries:
+        others = _asking(loop) or tuple(loop.program.entries)
+        raise UsageError(
+            f"the job's rounds starts {rounds_entry!r}, which is no @continuation of {loop.file}; pass "
+            f"{_entry_option(others)}"
+        )
+    return code, loop
+
+
+def _asking(code: Code) -> tuple[str, ...]:
+    """The entries that invite or ask agents: those are rounds."""
+    reach = {entry: code.program.effects(entry) for entry in code.program.entries}
+    return tuple(entry for entry, names in reach.items() if any(name.startswith("fleet.") for name in names))
+
+
+def _entry_option(entries: Iterable[str]) -> str:
+    return " or ".join(f"rounds_entry={entry!r}" for entry in entries)
+
+
+def _check_meant(code: Code, rounds_entry: str) -> None:
+    """The packaged loop is taken only where nothing in the program looks like one.
+
+    Raises:
+        UsageError: the program has an entry that asks agents, under another name; or was meant to have one.
+    """
+    others = _asking(code)
+    if others:
+        raise UsageError(
+            f"{code.file} has no @continuation {rounds_entry!r}, and {_listed(others)} asks agents; pass "
+            f"{_entry_option(others)}, or rename it to {rounds_entry!r}; for the packaged loop pass rounds='fedavg'"
+        )
+    if rounds_entry != ROUNDS_ENTRY:
+        raise UsageError(
+            f"{code.file} has no @continuation {rounds_entry!r} (it has {_listed(code.program.entries)}); pass rounds= "
+            "with the program that has it, or leave rounds_entry= out for the packaged loop"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
 
 def compiled(source: Path | str, what: str) -> Code:

@@ -24,7 +24,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from sojourn.client.parts import Tensors, args_of, model_of, packed, phases_of, plan_of, policy_of, programs_of
+from sojourn.client.arguments import review_args
+from sojourn.client.parts import (
+    ROUNDS_ENTRY,
+    Tensors,
+    args_of,
+    model_of,
+    packed,
+    phases_of,
+    plan_of,
+    policy_of,
+    programs_of,
+)
 from sojourn.client.phases import count, mean, phase, total, update
 from sojourn.client.review import Code, review_limits, review_phase, review_rounds, streams_of
 from sojourn.codec import digest, encode, normalised
@@ -82,7 +93,7 @@ def build_submission(
     program: Path | str,
     phases: Iterable[Phase],
     rounds: Path | str | None = None,
-    rounds_entry: str = "rounds",
+    rounds_entry: str = ROUNDS_ENTRY,
     plan: Plan | None = None,
     graphs: Mapping[str, bytes | Path] | None = None,
     initial: Tensors | None = None,
@@ -105,7 +116,7 @@ def build_submission(
         phases: see `phase`.
         rounds: the rounds program: a file, source text, or the name of a packaged one (`"fedavg"`). By default the
             agent program itself where it has `rounds_entry`, else the packaged `"fedavg"`, which asks for a phase
-            `"train"` `args["rounds"]` times.
+            `"train"` `args["rounds"]` times. A program that asks agents under another name has to say `rounds_entry`.
         rounds_entry: the continuation of the rounds program that starts.
         plan: manifest of the graphs; None for a job without graphs. An empty digest in it is filled in.
         graphs: the graphs' ONNX files, or their bytes, by name.
@@ -157,6 +168,9 @@ def _reviewed(
     given = args_of(args, loop)
     for each in phases:
         review_limits(code, each.entry, given, fuel, memory)
+    for each in phases:
+        review_args(code, each.entry, given)
+    review_args(loop, rounds_entry, given)
     return given
 
 

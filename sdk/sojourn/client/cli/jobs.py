@@ -9,7 +9,7 @@ import typer
 
 from sojourn.client.cli.following import follow_job
 from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
-from sojourn.client.cli.words import ended, headline, progress, standing_lines, went_well
+from sojourn.client.cli.words import ending, headline, progress, standing_lines, went_well
 from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, tell, write_bytes
 from sojourn.errors import UsageError
 
@@ -90,7 +90,7 @@ def job(identity: JOB, url: URL = None, token_file: TOKEN_FILE = None, ca: CA = 
         say(line)
     if found["phase"] and not went_well(found["phase"]):
         show(agents_table(found["phase"]))
-    how = ended(found["state"], {**(found["error"] or {}), "by": found.get("cancelled_by")})
+    how = ending(found)
     if how is not None:
         say(how)
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
-from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, sub_group
+from sojourn.client.cli.words import advice, counted, ended, ending, reason, standing_lines
+from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, sub_group, tell
 from sojourn.errors import ProvenanceBroken, UsageError
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
     from sojourn.client.provenance import Provenance
-    from sojourn.client.provenance.results import RoundTrace, SurveyTrace
+    from sojourn.client.provenance.results import MissedTrace, RoundTrace, SurveyTrace
 
 __all__ = ["app"]
 
@@ -39,9 +40,15 @@ def export(
     """Fetch everything that `trace` needs: signed documents, streams, the ledger."""
     with operator(url, token_file, ca) as api:
         try:
-            checksum = api.export(whole_id(api, identity), output)
+            whole = whole_id(api, identity)
+            checksum = api.export(whole, output)
         except OSError as problem:
             raise UsageError(f"cannot write {output}: {problem.strerror}; pass --output") from None
+        found = api.job(whole)
+    if not found["table"]:
+        tell("this job has published no model and closed no survey, so the export holds none:")
+        for line in [*standing_lines(found), *filter(None, [ending(found)])]:
+            tell(f"    {line}")
     if as_json:
         print_json({"path": str(output), "sha256": checksum, "bytes": output.stat().st_size})
     else:
@@ -83,8 +90,8 @@ def trace_command(
         if as_json:
             print_json({"verified": False, "item": problem.item, "why": str(problem)})
         fail(f"does not hold: {problem}", EXIT_FAILED)
-    if model is None and not found.surveys:
-        raise UsageError("pass the model that the export is of; only what has surveys is traced without one")
+    if model is None and found.rounds and not found.surveys:
+        raise UsageError("pass the model that the export is of; only what has published none is traced without one")
     if as_json:
         from dataclasses import asdict
 
@@ -106,7 +113,8 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     from rich.tree import Tree
 
     made = bool(found.rounds) or path is not None
-    head = Text.assemble(("model" if made else "surveys", "bold"), f" with root {found.model}  " if made else "  ")
+    what = "model" if made else "surveys" if found.surveys else "no model and no survey"
+    head = Text.assemble((what, "bold"), f" with root {found.model}  " if made else "  ")
     head.append("verified", "green")
     tree = Tree(head.append(f", {found.signatures} signatures"))
     if path is not None:
@@ -121,6 +129,9 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     tree.add(
         f"coordinator {found.coordinator!r}, ledger of {found.ledger} entries, roster version {found.roster_version}"
     )
+    _add_ending(tree, found)
+    for phase in reversed(found.missed):
+        _add_missed(tree, phase)
     for survey in reversed(found.surveys):
         _add_survey(tree, survey)
     for link in reversed(found.rounds):
@@ -128,6 +139,33 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     if made:
         tree.add(f"initial model {found.initial}")
     return tree
+
+
+def _add_ending(tree: Tree, found: Provenance) -> None:
+    """How the job ended where it is not done, and what to do about phases that missed their quorum."""
+    if found.state == "running":
+        tree.add("when this was exported the job was still running; export it again when it has ended")
+    how = ended(found.state, found.ending)
+    if how is not None:
+        branch = tree.add(how)
+        last = found.missed[-1:] if found.state == "failed" else ()
+        for phase in last:
+            for line in advice([(each.state, each.code) for each in phase.heard], len(phase.heard) < phase.invited):
+                branch.add(line)
+
+
+def _add_missed(tree: Tree, phase: MissedTrace) -> None:
+    answered = sum(each.state == "answered" for each in phase.heard)
+    branch = tree.add(
+        f"round {phase.round}  {phase.phase} missed its quorum: {answered} of {counted(phase.invited, 'agent')} "
+        f"answered, {phase.quorum} had to"
+    )
+    for each in phase.heard:
+        why = f", {reason(each.code, 0)}" if each.code else ""
+        branch.add(f"{f'{each.agent} ' if each.agent else ''}{each.key[:12]}  {each.state}{why}")
+    silent = phase.invited - len(phase.heard)
+    if silent:
+        branch.add(f"{counted(silent, 'agent')} did not answer before the deadline")
 
 
 def _add_survey(tree: Tree, survey: SurveyTrace) -> None:

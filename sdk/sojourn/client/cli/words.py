@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 __all__ = [
+    "advice",
     "counted",
     "ended",
+    "ending",
     "event_line",
     "headline",
     "progress",
@@ -41,6 +43,29 @@ def reason(code: str, line: int) -> str:
     where = f" at line {line} of the agent program" if line else ""
     why = f": {_WHY[code]}" if code in _WHY else ""
     return f"{code}{where}{why}"
+
+
+def advice(heard: Iterable[tuple[str, str]], silent: bool) -> Iterator[str]:
+    """What to do about a job that a missed quorum has ended.
+
+    Args:
+        heard: state and public code of each agent that was heard of.
+        silent: whether one was not.
+    """
+    gave_up = [(state, code) for state, code in heard if state != "answered"]
+    if any(code == "admission_refused" for _, code in gave_up):
+        yield (
+            "owners admit a job before it is submitted: `sojourn policy draft SUBMISSION --owner NAME` writes the "
+            "rule, and agents read their policy again at each order"
+        )
+    if any(code != "admission_refused" for _, code in gave_up):
+        yield "mend why the runs failed; `sojourn program run` shows what the program does on rows of your own"
+    if silent:
+        yield "see that enough agents are connected (`sojourn agents`), or give the phase more time or a smaller quorum"
+    yield (
+        "a job that has ended is not tried again: build the submission once more and submit that file; a program and "
+        "purpose that are admitted stay so"
+    )
 
 
 def waiting_line(waiting: Row) -> str:
@@ -84,6 +109,11 @@ def standing_lines(job: Row) -> Iterator[str]:
 def went_well(phase: Row) -> bool:
     """It is closed and everybody answered: its figures are in the table."""
     return phase["state"] == "closed" and all(part["state"] == "answered" for part in phase["agents"])
+
+
+def ending(job: Row) -> str | None:
+    """How a job has ended, from what the coordinator shows of it; None where it is done or runs."""
+    return ended(job["state"], {**(job["error"] or {}), "by": job.get("cancelled_by")})
 
 
 def ended(name: str, data: Row) -> str | None:

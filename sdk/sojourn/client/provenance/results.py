@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sojourn.contracts import Scalar
 
-__all__ = ["Contribution", "Provenance", "RoundTrace", "SurveyAnswer", "SurveyTrace"]
+__all__ = ["Contribution", "Heard", "MissedTrace", "Provenance", "RoundTrace", "SurveyAnswer", "SurveyTrace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,42 @@ class SurveyTrace:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What one agent said in a phase that missed its quorum.
+
+    Attributes:
+        agent: name in the agent's entry, which a registrar signed; empty where the export does not hold the entry.
+        key: key id, hexadecimal.
+        state: `answered`, or how its run ended: `failed`, `refused`, `declined`.
+        code: public reason; empty for an answer.
+    """
+
+    agent: str
+    key: str
+    state: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class MissedTrace:
+    """A phase that missed its quorum, as the ledger has it. Nothing of it counts, so nobody signs a closure.
+
+    Attributes:
+        round: its number.
+        phase: its name.
+        quorum: answers that it needed.
+        invited: how many agents were.
+        heard: agents that were heard of before the deadline, in the ledger's order.
+    """
+
+    round: int
+    phase: str
+    quorum: int
+    invited: int
+    heard: tuple[Heard, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """The whole verified chain of one job, from its initial model to its newest one.
 
@@ -112,6 +148,9 @@ class Provenance:
         model: root of the newest published model, hexadecimal.
         rounds: oldest first.
         surveys: oldest first.
+        missed: phases that missed their quorum, oldest first.
+        state: `running`, `done`, `failed` or `cancelled`, by the ledger's last entry.
+        ending: what that entry says: `code`, `line` and `message` of a failure, `by` of a cancelling.
         signatures: how many were verified.
         ledger: entries of the verified ledger.
         policy: how updates were combined.
@@ -129,6 +168,9 @@ class Provenance:
     model: str
     rounds: tuple[RoundTrace, ...]
     surveys: tuple[SurveyTrace, ...]
+    missed: tuple[MissedTrace, ...]
+    state: str
+    ending: dict[str, Scalar]
     signatures: int
     ledger: int
     policy: dict[str, Scalar]

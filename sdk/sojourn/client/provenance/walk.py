@@ -7,6 +7,7 @@ from pathlib import Path
 from sojourn.client.provenance.archive import Archive, must, naming
 from sojourn.client.provenance.documents import Documents
 from sojourn.client.provenance.ledger import read_ledger
+from sojourn.client.provenance.missed import ending_of, missed_phases
 from sojourn.client.provenance.phases import Phases
 from sojourn.client.provenance.results import Provenance, RoundTrace, SurveyTrace
 from sojourn.client.provenance.rounds import Rounds, Tensors
@@ -51,6 +52,8 @@ def _walk(archive: Archive, root_key: bytes, *, recompute: bool) -> tuple[Proven
     if links:
         root = bytes.fromhex(links[-1].model)
         tensors = _stream(archive, f"models/{links[-1].round}.stream", root)
+    missed = tuple(missed_phases(archive, documents, ledger, job.value))
+    state, ending = ending_of(ledger)
     archive.finish()
     found = Provenance(
         job=job.digest.hex(),
@@ -65,6 +68,9 @@ def _walk(archive: Archive, root_key: bytes, *, recompute: bool) -> tuple[Proven
         model=root.hex(),
         rounds=tuple(links),
         surveys=tuple(asked),
+        missed=missed,
+        state=state,
+        ending=ending,
         signatures=documents.signatures,
         ledger=len(ledger.entries),
         policy=dict(job.value.policy),
