@@ -33,7 +33,7 @@ def cut(patch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) ->
     source = textwrap.dedent(inspect.getsource(getattr(owner, name)))
     assert source.count(old) == 1
     scope: dict[str, Any] = {}
-    exec(compile(source.replace(old, new), "mutant", "exec", 1 << 24, dont_inherit=True), module.__dict__, scope)
+    exec(compile(source.replace(old, new), "<mutant>", "exec", 1 << 24, dont_inherit=True), module.__dict__, scope)
     patch.setattr(owner, name, scope[name])
 
 
