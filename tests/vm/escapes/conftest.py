@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ CODES = frozenset((*EXCEPTIONS, "fuel", "memory"))
 # Exactly these classes, and none derived from them: no module, frame, code object, method or host object.
 _OPAQUE = (Box, BuiltinValue, Cell, DictView, ExcValue, FunctionValue, Handle, Iter, RecordValue, SetValue, Suspended)
 VALUES = frozenset((type(None), bool, int, float, str, bytes, tuple, list, dict, range, Unbound, *_OPAQUE))
-SECOND = 1.0  # of processor time, for whatever an attempt does
+# Of processor time, for whatever an attempt does; a tracer, as for coverage, makes all of it a few times slower.
+SECOND = 1.0 if sys.gettrace() is None else 4.0
 
 
 class Attempt(NamedTuple):
