@@ -3,6 +3,9 @@
 A phase whose answers hold an update gets its row when the model is published. A phase without one is an end in itself
 (analytics): its row, a *report*, is written with the phase's closing, in the same transaction, and says what each agent
 released besides the total. Everything here was released by its owner; nothing is private any more.
+
+Which release was a mechanism's neutral element is private to its owner. What is said here is which numbers read like
+one: a count or sum of 0, a mean in the middle of its bounds.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from sojourn.contracts import Released
 from sqlalchemy import Connection, select
 
 from sojourn_coordinator.desk import PhaseDesk
@@ -48,11 +52,20 @@ def phase_report(desk: PhaseDesk, now_ms: int, name_of: Callable[[bytes], str]) 
             "agent": name_of(part.agent),
             "key": part.agent.hex(),
             "released": {each.name: each.value for each in part.releases if each.value is not None},
+            "neutral": [each.name for each in part.releases if _reads_neutral(each)],
         }
         for part in desk.contributions()
     ]
     listed = sorted(parts, key=lambda part: (part["agent"], part["key"]))
     return {**_closed(desk, desk.facts.round, now_ms), "phase": desk.facts.phase.name, "agents": listed}
+
+
+def _reads_neutral(released: Released) -> bool:
+    """Whether a number is the one that its mechanism gives for nothing; a true number may be the same."""
+    if released.kind != "mean":
+        return released.value == 0.0
+    low, high = released.parameters.get("low"), released.parameters.get("high")
+    return isinstance(low, float) and isinstance(high, float) and released.value == low + (high - low) / 2
 
 
 def read_reports(connection: Connection, run: bytes) -> list[tuple[int, dict[str, Any]]]:

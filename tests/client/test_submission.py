@@ -470,3 +470,69 @@ def test_keys_of_arguments_of_rounds_too(build):
     source = SURVEY.replace("fleet.invite(round=0)", "fleet.invite(round=job.args['first'])")
     refused(r"rounds\(\) reads args\['first'\]", build, program=source)
     assert build(program=source, args={"first": 0}).job.args == {"first": 0}
+
+
+# What an entry does with private data
+
+
+def changed(old: str, new: str) -> str:
+    assert old in SURVEY
+    return SURVEY.replace(old, new)
+
+
+COUNT = '    release.count(seen, of="n"'
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('    if seen["n"] > 3:\n        log.note("many")\n', "index"),
+        ('    if seen:\n        log.note("many")\n', "test"),
+        ("    seen == 3\n", "compare"),
+        ("    seen + 1\n", "compute with"),
+        ("    len(seen)\n", "measure"),
+        ("    for each in seen:\n        log.note('x')\n", "iterate over"),
+        ("    log.note(f'{seen}')\n", "print"),
+        ("    seen.get('n')\n", r"call .get\(\) of"),
+    ],
+)
+def test_a_box_is_not_used_as_if_it_were_open(build, line, word):
+    refused(
+        rf"<program>:10: clinic\(\) would {word} a box, which is sealed outside of regions; decide inside, .*release",
+        build,
+        program=changed(COUNT, line + COUNT),
+    )
+
+
+def test_what_a_program_may_do_with_a_box(build):
+    tried = "    try:\n        seen['n']\n    except TypeError:\n        log.note('sealed')\n"
+    again = "    seen = private(look, [seen], fuel=1000, memory=100000)\n"  # assigned twice: not followed
+    for line in (tried, again, "    kept = [seen]\n    seen2 = seen\n"):
+        assert build(program=changed(COUNT, line + COUNT)).job.name == "blood pressure"
+
+
+def test_a_payload_is_one_that_the_region_returns(build):
+    refused(
+        r"<program>:10: release.count takes of='m' from what look\(\) returns, which has 'n', 'values'; write one of",
+        build,
+        program=changed('of="n"', 'of="m"'),
+    )
+    refused("of='value' from .*; write 'values'", build, program=changed('of="values"', 'of="value"'))
+    early = changed('    return {"n"', '    if rows is None:\n        return {"m": 1}\n    return {"n"')
+    build(program=early.replace('of="n"', 'of="m"'))
+    unknown = changed('    return {"n": 1, "values": []}', '    made = {"n": 1}\n    made["m"] = 2\n    return made')
+    build(program=unknown.replace('of="n"', 'of="m"'))
+
+
+def test_fields_of_a_batch_are_those_that_the_stream_was_opened_with(build):
+    look = "    batch, cursor = stream.batch(rows, stream.first(rows), 10)\n"
+    read = changed('    return {"n": 1,', look + '    return {"n": batch["rows"],')
+    build(program=read)
+    refused(
+        r"<program>:5: look\(\) reads 'agge' of a batch, which has 'age', 'bp', 'rows'; write 'age', or add 'agge' to",
+        build,
+        program=read.replace('batch["rows"]', 'batch["agge"]'),
+    )
+    refused("write one of these, or add 'minute'", build, program=read.replace('batch["rows"]', 'batch["minute"]'))
+    build(program=read.replace('batch["rows"]', 'batch["minute"] if "minute" in batch else 0'))
+    build(program=read.replace(look, look + "    batch['minute'] = 3\n").replace('batch["rows"]', 'batch["minute"]'))

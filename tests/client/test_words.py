@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
-from sojourn.client.cli.tables import agents_table
+from rich.console import Console
+from sojourn.client.cli.tables import agents_table, job_tables
 from sojourn.client.cli.words import ended, event_line, headline, reason, standing_lines
 
 AGENTS = [
@@ -101,3 +104,24 @@ def test_how_a_job_ended() -> None:
         "the job failed with QuorumMissed at line 28 of the rounds program: phase 'ask' of round 0 has 1 answers"
     )
     assert ended("failed", {"code": "expired", "line": 0, "message": ""}) == "the job failed with expired"
+
+
+def report(*agents: tuple[str, dict[str, float], list[str]], released: dict[str, float]) -> str:
+    parts = [{"agent": name, "released": values, "neutral": neutral} for name, values, neutral in agents]
+    row = {"phase": "ask", "round": 0, "participants": 2, "invited": 2, "released": released, "agents": parts}
+    console = Console(width=300, file=io.StringIO())
+    with console.capture() as captured:
+        for table in job_tables([row]):
+            console.print(table)
+    return captured.get()
+
+
+def test_numbers_that_read_like_none_are_marked_and_explained() -> None:
+    shown = report(("a", {"n": 9, "c": 20.5}, []), ("b", {"n": 0, "c": 5.0}, ["n", "c"]), released={"n": 9, "c": 20.5})
+    rows = {line.split()[1]: line for line in shown.splitlines() if line.startswith("│")}
+    assert ("*" in rows["a"], rows["b"].count("*"), "*" in rows["all"]) == (False, 2, False)
+    assert "* may be no figure at all" in shown
+    assert "only the owner's log says" in shown
+    nobody = report(("a", {"n": 0}, ["n"]), ("b", {"n": 0}, ["n"]), released={"n": 0})
+    assert nobody.count("0 *") == 3
+    assert "*" not in report(("a", {"n": 9}, []), ("b", {"n": 1}, []), released={"n": 10})

@@ -127,6 +127,8 @@ async def test_a_survey_is_reported_by_agent_and_in_total(clinics, wait_for_end)
     (closed,) = [json.loads(event.data) for event in events if event.name == "closed"]
     assert closed["report"]["released"] == {"visits": 40.0, "bp": 95.0}
     assert closed["answers"] == 3
+    # agent-2 counts nobody, and its mean is in the middle of 40 to 200: both read like a release of nothing
+    assert [part["neutral"] for part in view["table"][0]["agents"]] == [[], [], ["visits", "bp"]]
     # a shape of its own, with nothing of training
     assert set(view["table"][0]) == {
         "round", "phase", "participants", "invited", "bytes", "seconds", "released", "agents",

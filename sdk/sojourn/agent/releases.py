@@ -40,6 +40,9 @@ from sojourn.vm import Box, Effect, Handle, RegionError, Value
 __all__ = ["LedgerReleases", "ReleaseGuard", "release_number", "released_in_run", "trained_shapes"]
 
 
+_KEYS, _KEY_CHARS = 12, 40  # of a box, in the owner's log
+
+
 class ReleaseGuard(Protocol):
     """The owner's admission of this order."""
 
@@ -149,8 +152,11 @@ class LedgerReleases:
             raise ReleaseInvalid("a release names its payload by a str key, such as of='state'")
         if isinstance(payload, RegionError):
             return Misfit(f"the region failed: {payload.type_name} at line {payload.line}: {payload.message}")
-        if not isinstance(payload, dict) or of not in payload:
-            return Misfit(f"the box holds no {of!r}")
+        if not isinstance(payload, dict):
+            return Misfit(f"the box holds no {of!r}: the region returned no dict")
+        if of not in payload:
+            keys = ", ".join(repr(key)[:_KEY_CHARS] for key in list(payload)[:_KEYS]) or "nothing"
+            return Misfit(f"the box holds no {of!r}; it holds {keys}{', …' if len(payload) > _KEYS else ''}")
         value = payload[of]
         if isinstance(value, list | tuple):
             return [self._content(item) for item in value]

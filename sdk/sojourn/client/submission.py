@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from sojourn.client.arguments import review_args
+from sojourn.client.inside import review_inside
 from sojourn.client.parts import (
     ROUNDS_ENTRY,
     Tensors,
@@ -164,6 +165,7 @@ def _reviewed(
     """The job's arguments, once the code does what phases, plan, arguments and limits say."""
     for each in phases:
         review_phase(code, each, plan)
+        review_inside(code, each.entry)
     review_rounds(loop, rounds_entry, phases)
     given = args_of(args, loop)
     for each in phases:

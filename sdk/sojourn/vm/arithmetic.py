@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Final
 
 from sojourn.vm.dicts import update_dict
-from sojourn.vm.faults import Raised, need_index, no_operation, refuse_box
+from sojourn.vm.faults import Raised, item_help, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.sets import SET_OPERATORS, is_set_operation, set_operation
 from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_parts
@@ -201,7 +201,7 @@ def _float_power(run: Run, base: float, exponent: float) -> float:
 def _repeat(run: Run, left: Value, right: Value) -> Value:
     sequence, count = (left, right) if type(left) in _SEQUENCES else (right, left)
     if type(count) not in _INTS:
-        raise Raised("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'")
+        raise Raised("TypeError", f"can't multiply sequence by non-int of type '{type_name(count)}'{item_help(count)}")
     need_index(count)
     length = len(sequence) * max(count, 0)
     unit = SLOT if type(sequence) in (list, tuple) else 1 if type(sequence) is bytes or sequence.isascii() else 4

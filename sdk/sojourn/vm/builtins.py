@@ -9,7 +9,7 @@ from typing import Final
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.compare import check_key, less, truth
 from sojourn.vm.dicts import update_dict
-from sojourn.vm.faults import Raised, need_c_int, need_index, no_operation, refuse_box
+from sojourn.vm.faults import Raised, item_help, need_c_int, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
 from sojourn.vm.op import BUILTINS
 from sojourn.vm.state import MEMBER, SLOT, Run, bytes_of_int
@@ -144,7 +144,7 @@ def _len(_run: Run, args: Arguments, _: Keywords) -> Value:
         except OverflowError:
             raise Raised("OverflowError", "Python int too large to convert to C ssize_t") from None
     refuse_box("measure", value)
-    raise Raised("TypeError", f"object of type '{type_name(value)}' has no len()")
+    raise Raised("TypeError", f"object of type '{type_name(value)}' has no len(){item_help(value)}")
 
 
 def _list(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -180,7 +180,7 @@ def _extreme(name: str, op: str) -> Builtin:
 def _need_int(value: Value) -> None:
     if type(value) not in _INTS:
         refuse_box("count with", value)
-        raise Raised("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer")
+        raise Raised("TypeError", f"'{type_name(value)}' object cannot be interpreted as an integer{item_help(value)}")
 
 
 def _range(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -200,7 +200,7 @@ def _round(run: Run, args: Arguments, keywords: Keywords) -> Value:
     value, digits = args[0], args[1] if len(args) > 1 else keywords.get("ndigits")
     if type(value) not in (bool, int, float):
         refuse_box("compute with", value)
-        raise Raised("TypeError", f"type {type_name(value)} doesn't define __round__ method")
+        raise Raised("TypeError", f"type {type_name(value)} doesn't define __round__ method{item_help(value)}")
     if digits is None:
         return int_of(run, value if type(value) is not float or value - value != 0 else float(round(value)), None)
     _need_int(digits)

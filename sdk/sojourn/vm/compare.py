@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Final
 
-from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
 from sojourn.vm.state import MEMBER, Run
 from sojourn.vm.values import (
@@ -157,7 +157,8 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
         sets = _sets(run, left, right)
         if sets is not None:
             return less(run, op, *sets, depth)
-    raise Raised("TypeError", f"'{op}' not supported between instances of '{type_name(left)}' and '{type_name(right)}'")
+    kinds = f"'{type_name(left)}' and '{type_name(right)}'"
+    raise Raised("TypeError", f"'{op}' not supported between instances of {kinds}{item_help(left, right)}")
 
 
 def compare(run: Run, op: str, left: Value, right: Value) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.vm.compare import check_key
-from sojourn.vm.faults import Raised, key_error, need_index, no_operation, refuse_box
+from sojourn.vm.faults import Raised, item_help, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
 from sojourn.vm.state import MEMBER, SLOT, Run, size_of
 from sojourn.vm.values import Box, DictView, ExcValue, Handle, Iter, RecordValue, SetValue, Value, type_name
@@ -79,7 +79,7 @@ def _check_index(container: Value, key: Value) -> None:
     if type(container) is str:
         raise Raised("TypeError", f"string indices must be integers, not '{type_name(key)}'")
     name = "byte" if type(container) is bytes else type_name(container)
-    raise Raised("TypeError", f"{name} indices must be integers or slices, not {type_name(key)}")
+    raise Raised("TypeError", f"{name} indices must be integers or slices, not {type_name(key)}{item_help(key)}")
 
 
 def attribute(value: Value, name: str) -> Value:

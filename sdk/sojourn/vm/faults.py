@@ -16,7 +16,7 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["Exhausted", "Raised", "key_error", "need_c_int", "need_index", "no_operation", "refuse_box"]
+__all__ = ["Exhausted", "Raised", "item_help", "key_error", "need_c_int", "need_index", "no_operation", "refuse_box"]
 
 BOX_HELP: Final = (
     "a box is sealed in the public world; pass it to private(f, box, fuel=..., memory=...), where f gets it opened, "
@@ -73,12 +73,20 @@ def refuse_box(what: str, *values: Value) -> None:
             raise Raised("TypeError", f"cannot {what} a box: {BOX_HELP}")
 
 
+def item_help(*values: Value) -> str:
+    """What to write for a tensor that is used as a number; empty where none of `values` is one."""
+    if any(type(value) is Handle and value.kind == "tensor" for value in values):
+        return "; tensor.item(handle) gives the number in a tensor of one element"
+    return ""
+
+
 def no_operation(what: str, value: Value) -> Raised:
     """The TypeError for an operation that opaque values do not have."""
     refuse_box(what, value)
     if type(value) is Handle:
         return Raised(
-            "TypeError", f"cannot {what} a {type_name(value)}: a handle only names something that the host keeps"
+            "TypeError",
+            f"cannot {what} a {type_name(value)}: a handle only names something that the host keeps{item_help(value)}",
         )
     if type(value) is RecordValue:
         return Raised("TypeError", f"cannot {what} {type_name(value)}: read its fields ({', '.join(value.fields)})")

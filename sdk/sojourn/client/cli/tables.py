@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
@@ -12,6 +12,12 @@ from sojourn.client.cli.words import reason
 __all__ = ["agents_table", "job_tables"]
 
 Row = Mapping[str, Any]
+
+_MARK: Final = " *"
+_FOOTNOTE: Final = (
+    "* may be no figure at all: a count or sum of 0, or a mean in the middle of its bounds, is also what is released "
+    "of no rows, of too few, or of a region that failed; which it was, only the owner's log says."
+)
 
 
 def job_tables(rows: Iterable[Row]) -> Iterator[Table]:
@@ -54,10 +60,19 @@ def _report(row: Row) -> Table:
     names = list(dict.fromkeys(name for part in row["agents"] for name in part["released"]))
     title = f"{row['phase']}, round {row['round']}: {row['participants']} of {row['invited']} agents"
     table = Table("agent", *names, title=title, title_justify="left")
+    marked = dict.fromkeys(names, 0)
     for part in row["agents"]:
-        table.add_row(part["agent"], *(_figure(part["released"].get(name), "{:.6g}") for name in names))
+        neutral = part.get("neutral", ())  # a report of an earlier version does not say
+        for name in neutral:
+            marked[name] += 1
+        cells = (_figure(part["released"].get(name), "{:.6g}") + (_MARK if name in neutral else "") for name in names)
+        table.add_row(part["agent"], *cells)
     table.add_section()
-    table.add_row("all", *(_figure(row["released"].get(name), "{:.6g}") for name in names))
+    empty = {name for name in names if 0 < marked[name] == len(row["agents"])}
+    cells = (_figure(row["released"].get(name), "{:.6g}") + (_MARK if name in empty else "") for name in names)
+    table.add_row("all", *cells)
+    if any(marked.values()):
+        table.caption, table.caption_justify = _FOOTNOTE, "left"
     return table
 
 

@@ -94,6 +94,7 @@ def run(
     if saved is not None and saved.program.digest != found.program.digest:
         raise UsageError(f"{resume} was saved from another program than {source}; pass the source it was run from")
     chosen = chosen_entry(found.program, entry if saved is None else saved.entry, rows=bool(rows))
+    _note_refusal(found, chosen)
     manifest, graphs = read_plan(plan)
     data = DeskData(rows_by_stream(found.program, chosen, rows or []), manifest, graphs, read_weights(weights), clip,
                     max_weight)  # fmt: skip
@@ -128,6 +129,17 @@ def program_of(source: Path) -> _Source:
     except UnicodeDecodeError as problem:
         raise UsageError(f"{source} is not UTF-8: {problem.reason} at byte {problem.start}") from None
     return _Source(verify(compile_source(text, source.name).encode()), text, source.name)
+
+
+def _note_refusal(found: _Source, entry: str) -> None:
+    """Say beforehand what `build_submission` would refuse; here it is run all the same, so that one can look at it."""
+    from sojourn.client.inside import review_inside
+    from sojourn.client.review import Code
+
+    try:
+        review_inside(Code(found.program, found.file), entry)
+    except UsageError as problem:
+        tell(f"note: build_submission would refuse this: {problem}")
 
 
 def _check_breaks(breaks: list[str]) -> None:
