@@ -23,6 +23,7 @@ app = command_group(
     "sojourn-agent policy check hospital-1/policy.toml",
     "sojourn-agent run --state hospital-1 --coordinator wss://127.0.0.1:7443",
     "sojourn-agent status --state hospital-1",
+    "sojourn-agent released --state hospital-1",
 )
 data = sub_group(
     "The owner's private streams.",
@@ -128,7 +129,7 @@ def run(
 
 @app.command(epilog=example("sojourn-agent status --state hospital-1 --json"))
 def status(state: STATE, as_json: AS_JSON = False) -> None:
-    """Show the agent's orders, and what restarts resumed and recomputed. Works beside a running agent."""
+    """Show the orders and their jobs, and what restarts resumed and recomputed. Works beside a running agent."""
     from sojourn.agent.status import read_status
 
     found = read_status(state)
@@ -138,6 +139,50 @@ def status(state: STATE, as_json: AS_JSON = False) -> None:
     from sojourn_agent.tables import status_table
 
     status_table(found)
+
+
+@app.command(
+    epilog=example(
+        "sojourn-agent released --state hospital-1\n\n"
+        'Example: sojourn-agent released --state hospital-1 --job "how warm is it" --since 2026-11-01 --json'
+    )
+)
+def released(
+    state: STATE,
+    job: Annotated[str, typer.Option("--job", help="Name, id or beginning of the id of one job.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="Date or time from which on, in UTC, such as 2026-11-01 or 2026-11-01T08:30.")
+    ] = "",
+    as_json: AS_JSON = False,
+) -> None:
+    """Show what has left this agent: when, for which job, what kind, within which bounds, which value, how many bytes.
+
+    Read from the agent's own records; works beside a running agent. What was computed and never left is not here.
+    """
+    from sojourn.agent.released import read_released
+
+    found = read_released(state, job, _since_ms(since))
+    if as_json:
+        print_json([one.as_json() for one in found])
+        return
+    from sojourn_agent.tables import released_table
+
+    released_table(found)
+
+
+def _since_ms(text: str) -> int:
+    """Unix milliseconds of a date or time; UTC where it names no zone."""
+    import datetime as dt
+
+    from sojourn.errors import UsageError
+
+    if not text:
+        return 0
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--since {text!r} is no date; write 2026-11-01 or 2026-11-01T08:30") from None
+    return int((found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp() * 1000)
 
 
 @policy.command("check", epilog=example("sojourn-agent policy check policy.toml"))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.table import Table
-from sojourn.agent.database import OrderRow
+from sojourn.agent.orders import OrderRow
 from sojourn.agent.status import AgentStatus
 from sojourn.console import say, show
 
-__all__ = ["status_table"]
+if TYPE_CHECKING:
+    from sojourn.agent.released import Departure
+
+__all__ = ["released_table", "status_table"]
 
 _SHOWN = 20
 
@@ -21,12 +28,38 @@ def status_table(status: AgentStatus) -> None:
     if not status.orders:
         say("no orders yet")
         return
-    table = Table("order", "phase", "round", "state", "ended", "effects")
+    table = Table("order", "job", "phase", "round", "state", "ended", "effects")
     for row in status.orders[:_SHOWN]:
-        table.add_row(row.digest.hex()[:12], row.phase, str(row.round), row.state, _ended(row), _effects(row))
+        table.add_row(
+            row.digest.hex()[:12], _job(row), row.phase, str(row.round), row.state, _ended(row), _effects(row)
+        )
     show(table)
     if len(status.orders) > _SHOWN:
         say(f"and {len(status.orders) - _SHOWN} older orders; --json has them all")
+
+
+def released_table(left: Sequence[Departure]) -> None:
+    """Print what has left, oldest first."""
+    if not left:
+        say("nothing has left")
+        return
+    table = Table("left (UTC)", "job", "round", "what", "within", "value", "bytes", "answer")
+    for one in left:
+        when = dt.datetime.fromtimestamp(one.left_ms / 1000, dt.UTC)
+        name = "" if one.kind == "update" else f" {one.name!r}"
+        bounds = ", ".join(f"{key} {value}" for key, value in sorted(one.parameters.items()))
+        table.add_row(
+            f"{when:%Y-%m-%d %H:%M:%S}", _job(one), f"{one.phase} {one.round}", f"{one.kind}{name}",
+            f"{bounds} ({one.mechanism}, {one.claim})", "" if one.value is None else repr(one.value),
+            str(one.length), one.answer,
+        )  # fmt: skip
+    show(table)
+    say(f"{len(left)} releases in {len({one.order for one in left})} answers; --json has ids and keys too")
+
+
+def _job(row: OrderRow | Departure) -> str:
+    """The job as a person knows it: its name and author, or its id where they were not kept."""
+    return f"{row.job_name}, by {row.author}" if row.author else row.job.hex()[:12]
 
 
 def _ended(row: OrderRow) -> str:

@@ -97,7 +97,8 @@ def saved(path, **columns):
 
 
 def test_help_says_how(tmp_path):
-    for command in ([], ["enrol"], ["data", "import"], ["data", "show"], ["run"], ["status"], ["policy", "check"]):
+    for line in ("", "enrol", "data import", "data show", "run", "status", "released", "policy check"):
+        command = line.split()
         done = invoke(*command, "--help")
         assert done.exit_code == 0
         assert not command or "Example: sojourn-agent" in done.output

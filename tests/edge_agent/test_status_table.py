@@ -21,6 +21,7 @@ if sys.platform != "win32":
 
 PHASE = "the-phase-of-a-job-with-a-long-name"
 CODE = "admission_refused"
+JOB = "a-job-with-a-name"
 SHOW = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -33,7 +34,7 @@ def row(number: int, **changes) -> OrderRow:
     fields = {
         "digest": bytes([number]) * 32, "run": bytes(32), "epoch": 1, "job": bytes(32), "coordinator": bytes(32),
         "phase": PHASE, "round": number, "weights": bytes(32), "bundle": bytes(32), "envelope": None, "accepted_ms": 0,
-        "expires_ms": 1, "state": "committed", "outcome": "done", "effects": 1200,
+        "expires_ms": 1, "state": "committed", "outcome": "done", "effects": 1200, "job_name": JOB, "author": "alice",
     }  # fmt: skip
     return OrderRow(**(fields | changes))
 
@@ -41,7 +42,7 @@ def row(number: int, **changes) -> OrderRow:
 def a_status(orders: int = 2) -> AgentStatus:
     rows = [
         row(1, outcome="refused", code=CODE, line=217, state="rejected"),
-        row(2, resumed=1100, recomputed=31, restarts=2),
+        row(2, resumed=1100, recomputed=31, restarts=2, job_name="", author=""),
         *(row(number) for number in range(3, orders + 1)),
     ][:orders]
     return AgentStatus("st-anna", "ab" * 32, running=True, orders=tuple(rows), totals=Totals(1100, 31, 2))
@@ -59,7 +60,7 @@ def test_a_pipe_gets_all_of_it_on_one_line_each(capsys, monkeypatch) -> None:
     (refused,) = (line for line in lines if "0101" in line)
     (resumed,) = (line for line in lines if "0202" in line)
     assert [cell.strip() for cell in refused.strip("│").split("│")] == [
-        "010101010101", PHASE, "1", "rejected", f"refused, {CODE}, line 217", "1200",
+        "010101010101", f"{JOB}, by alice", PHASE, "1", "rejected", f"refused, {CODE}, line 217", "1200",
     ]  # fmt: skip
     assert "1200, 1100 resumed, 31 recomputed" in resumed
     assert "…" not in "".join(lines)
@@ -95,6 +96,7 @@ def test_a_terminal_gets_all_of_it_wrapped(width: int) -> None:
     assert max(map(len, lines)) <= width
     table = [re.split("[│┃]", line)[1:-1] for line in lines if line.startswith(("│", "┃"))]
     columns = ["".join(words(cell) for cell in column) for column in zip(*table, strict=True)]
-    assert columns[1] == f"phase{PHASE}{PHASE}"
-    assert columns[4] == words(f"ended refused, {CODE}, line 217 done")
-    assert columns[5] == words("effects 1200 1200, 1100 resumed, 31 recomputed")
+    assert columns[1] == words(f"job{JOB}, by alice 000000000000")
+    assert columns[2] == f"phase{PHASE}{PHASE}"
+    assert columns[5] == words(f"ended refused, {CODE}, line 217 done")
+    assert columns[6] == words("effects 1200 1200, 1100 resumed, 31 recomputed")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sojourn.agent.data import AgentStreams, StreamInfo
     from sojourn.agent.enrolment import enrol_folder
     from sojourn.agent.folder import AgentPaths
+    from sojourn.agent.released import Departure, read_released
     from sojourn.agent.runtime import Agent
     from sojourn.agent.status import AgentStatus, read_status
     from sojourn.streams import Field
@@ -34,9 +35,11 @@ __all__ = [
     "AgentPaths",
     "AgentStatus",
     "AgentStreams",
+    "Departure",
     "Field",
     "StreamInfo",
     "enrol_folder",
+    "read_released",
     "read_status",
 ]
 
@@ -45,9 +48,11 @@ _HOMES: Final = {
     "AgentPaths": "sojourn.agent.folder",
     "AgentStatus": "sojourn.agent.status",
     "AgentStreams": "sojourn.agent.data",
+    "Departure": "sojourn.agent.released",
     "Field": "sojourn.streams",
     "StreamInfo": "sojourn.agent.data",
     "enrol_folder": "sojourn.agent.enrolment",
+    "read_released": "sojourn.agent.released",
     "read_status": "sojourn.agent.status",
 }
 

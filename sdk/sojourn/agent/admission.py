@@ -211,6 +211,9 @@ class AdmissionDesk:
             accepted_ms=now_ms,
             expires_ms=terms.expires_ms,
             state="running",
+            job_name=opened.order.job.value.name,
+            author=opened.order.author.name,
+            author_key=opened.order.author.key,
         )
 
     def close(self) -> None:

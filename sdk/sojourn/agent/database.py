@@ -7,94 +7,27 @@ Rules:
   envelope, and later its sealed answer, are kept as they are.
 * A seen order is remembered until it expires by the highest time ever seen; that time only grows. So does the highest
   sequence of each issuer.
-* The privacy ledger has tables of its own in the same file (see `sojourn.privacy.ledger`).
+* An order is *offered* once its answer was given to the line, or may have been: a restart that finds an answer takes
+  it for offered. So what is not marked has not left.
+* Tables and rows are those of `sojourn.agent.orders`; the privacy ledger has tables of its own in the same file (see
+  `sojourn.privacy.ledger`).
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from sojourn.agent.orders import COLUMNS, FROM, SCHEMA, OrderRow, OrderState, Totals
 from sojourn.errors import StoreError
 
-__all__ = ["AgentDatabase", "OrderRow", "OrderState", "Totals", "read_orders"]
-
-OrderState = Literal["running", "answered", "committed", "closed", "rejected", "expired"]
+__all__ = ["AgentDatabase", "OrderRow", "OrderState", "Totals", "read_database", "read_orders", "select_orders"]
 
 _BUSY_SECONDS: Final = 10.0
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), highest_ms INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS seen (
-    issuer BLOB NOT NULL, digest BLOB NOT NULL, sequence INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
-    PRIMARY KEY (issuer, digest)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS seen_sequence ON seen (issuer, sequence);
-CREATE TABLE IF NOT EXISTS sequences (issuer BLOB PRIMARY KEY, highest INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS orders (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    digest BLOB NOT NULL UNIQUE, run BLOB NOT NULL, epoch INTEGER NOT NULL, job BLOB NOT NULL,
-    coordinator BLOB NOT NULL, phase TEXT NOT NULL, round INTEGER NOT NULL, weights BLOB NOT NULL,
-    bundle BLOB NOT NULL, envelope BLOB, accepted_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
-    state TEXT NOT NULL, outcome TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '',
-    line INTEGER NOT NULL DEFAULT 0, effects INTEGER NOT NULL DEFAULT 0, resumed INTEGER NOT NULL DEFAULT 0,
-    recomputed INTEGER NOT NULL DEFAULT 0, restarts INTEGER NOT NULL DEFAULT 0, packet BLOB, body BLOB,
-    body_length INTEGER NOT NULL DEFAULT 0, sealed BLOB, finished_ms INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS orders_state ON orders (state);
-CREATE INDEX IF NOT EXISTS orders_run ON orders (run);
-"""
-_COLUMNS: Final = (
-    "digest, run, epoch, job, coordinator, phase, round, weights, bundle, envelope, accepted_ms, expires_ms, state, "
-    "outcome, code, line, effects, resumed, recomputed, restarts, packet, body, body_length, sealed, finished_ms"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRow:
-    """One accepted order and what became of it. Times are in ms; `envelope` and `packet` are kept while held."""
-
-    digest: bytes
-    run: bytes
-    epoch: int
-    job: bytes
-    coordinator: bytes
-    phase: str
-    round: int
-    weights: bytes  # id of the sealed body
-    bundle: bytes  # id of the sealed body
-    envelope: bytes | None
-    accepted_ms: int
-    expires_ms: int
-    state: OrderState
-    outcome: str = ""
-    code: str = ""
-    line: int = 0
-    effects: int = 0
-    resumed: int = 0
-    recomputed: int = 0
-    restarts: int = 0
-    packet: bytes | None = None
-    body: bytes | None = None
-    body_length: int = 0
-    sealed: bytes | None = None  # the sealed body, unless it lies in the outbox
-    finished_ms: int = 0
-
-    def __repr__(self) -> str:
-        return f"OrderRow({self.digest.hex()[:16]}, {self.phase!r}, round {self.round}, {self.state})"
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over all runs: what restarts saved, and what they cost."""
-
-    effects_resumed: int
-    effects_recomputed: int
-    restarts: int
 
 
 class AgentDatabase:
@@ -112,7 +45,7 @@ class AgentDatabase:
         try:
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(";".join(SCHEMA.values()))
         except sqlite3.Error as problem:
             raise StoreError(f"{path}: {problem}; restore the file from a backup of the state folder") from None
 
@@ -175,17 +108,19 @@ class AgentDatabase:
 
     def accept(self, row: OrderRow, sequence: int, now_ms: int) -> None:
         """An order becomes held: it is seen, its sequence counts, time moves on, all at once."""
-        values = [getattr(row, name) for name in _COLUMNS.split(", ")]
+        values = [getattr(row, name) for name in COLUMNS.split(", ")]
         marks = ", ".join("?" * len(values))
         with self._transaction() as db:
             _advance(db, now_ms)
             db.execute("DELETE FROM seen WHERE expires_ms <= (SELECT highest_ms FROM clock)")
             _remember(db, row.coordinator, row.digest, sequence, row.expires_ms)
-            db.execute(f"INSERT INTO orders ({_COLUMNS}) VALUES ({marks})", values)  # noqa: S608 - fixed column names
+            job = (row.job, row.job_name, row.author, row.author_key)
+            db.execute("INSERT OR IGNORE INTO jobs (job, name, author, author_key) VALUES (?, ?, ?, ?)", job)
+            db.execute(f"INSERT INTO orders ({COLUMNS}) VALUES ({marks})", values)  # noqa: S608 - fixed column names
 
     def order(self, digest: bytes) -> OrderRow | None:
         """One order, or None."""
-        rows = self._select("WHERE digest=?", (digest,))
+        rows = self._select("WHERE orders.digest=?", (digest,))
         return rows[0] if rows else None
 
     def held(self) -> list[OrderRow]:
@@ -198,7 +133,7 @@ class AgentDatabase:
 
     def _select(self, where: str, values: tuple[object, ...]) -> list[OrderRow]:
         with self._lock:
-            return _rows(self._db, where, values)
+            return select_orders(self._db, where, values)
 
     def count(self, digest: bytes, *, effects: int, resumed: int = 0, recomputed: int = 0, restarts: int = 0) -> None:
         """Statistics of a run: `effects` is the new total, the others are added."""
@@ -235,6 +170,14 @@ class AgentDatabase:
             ).rowcount
         return changed == 1
 
+    def offered(self, digest: bytes, now_ms: int) -> None:
+        """The answer leaves now, or may have left in an earlier process; the first time counts.
+
+        Not synced by itself: after a power cut, the restart that finds the answer says it again.
+        """
+        with self._transaction(durable=False) as db:
+            db.execute("INSERT OR IGNORE INTO offers (digest, offered_ms) VALUES (?, ?)", (digest, now_ms))
+
     def finish(self, digest: bytes, state: OrderState, code: str, now_ms: int) -> bool:
         """The order is no longer held; its envelope and answer go. False when it was not held.
 
@@ -266,14 +209,38 @@ def read_orders(path: Path) -> tuple[list[OrderRow], Totals]:
     Raises:
         StoreError: there is no database, or it cannot be read.
     """
+    with read_database(path, SCHEMA) as db:
+        return select_orders(db, "ORDER BY number DESC", ()), _totals(db)
+
+
+@contextmanager
+def read_database(path: Path, tables: Mapping[str, str]) -> Iterator[sqlite3.Connection]:
+    """A connection that reads `agent.db` beside a running agent and changes nothing.
+
+    Args:
+        path: `agent.db`.
+        tables: what makes them, by name; one that the file does not have yet is as if it were empty.
+
+    Raises:
+        StoreError: there is no database, or it cannot be read, also within the `with`.
+    """
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
         try:
-            return _rows(db, "ORDER BY number DESC", ()), _totals(db)
+            there = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+            for name in tables.keys() - there:
+                db.execute(tables[name].replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+            yield db
         finally:
             db.close()
     except sqlite3.Error as problem:
         raise StoreError(f"{path}: {problem}") from None
+
+
+def select_orders(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[OrderRow]:
+    """The orders that an SQL clause selects."""
+    found = db.execute(f"SELECT {FROM} {where}", values).fetchall()
+    return [OrderRow(*row) for row in found]
 
 
 def _advance(db: sqlite3.Connection, now_ms: int) -> None:
@@ -294,11 +261,6 @@ def _remember(db: sqlite3.Connection, issuer: bytes, digest: bytes, sequence: in
         "ON CONFLICT (issuer) DO UPDATE SET highest = max(highest, excluded.highest)",
         (issuer, sequence),
     )
-
-
-def _rows(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[OrderRow]:
-    found = db.execute(f"SELECT {_COLUMNS} FROM orders {where}", values).fetchall()  # noqa: S608 - fixed texts
-    return [OrderRow(*row) for row in found]
 
 
 def _totals(db: sqlite3.Connection) -> Totals:

@@ -191,6 +191,7 @@ class Agent:
             answer = stored_answer(row, self._paths)
             if answer is not None:
                 self._answers[row.digest] = answer
+                self._database.offered(row.digest, _now_ms())  # by the last process, for all that is known
             else:
                 self._runs.put_nowait(row.digest)
         self._bodies.keep_only(body for row in held for body in (row.weights, row.bundle))
@@ -283,6 +284,7 @@ class Agent:
             self._line.renew(order, row.epoch)
             return
         del self._answers[order]
+        self._database.offered(order, _now_ms())
         self._line.offer(order, answer.packet, answer.body, None if answer.body is None else answer.source)
 
     def _finish(self, order: bytes, state: OrderState, code: str = "") -> None:

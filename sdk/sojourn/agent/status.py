@@ -54,6 +54,8 @@ class AgentStatus:
                     "order": row.digest.hex(),
                     "run": row.run.hex(),
                     "job": row.job.hex(),
+                    "job_name": row.job_name,
+                    "author": row.author,
                     "phase": row.phase,
                     "round": row.round,
                     "state": row.state,
