@@ -6,12 +6,12 @@ list is never seen on the other. Copies are iterative and paid for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Literal
 
 from sojourn.vm.compare import check_key
 from sojourn.vm.faults import Raised
-from sojourn.vm.state import Run, size_of
+from sojourn.vm.state import TEXT_BYTES, Run, size_of
 from sojourn.vm.values import (
     Box,
     BuiltinValue,
@@ -30,13 +30,14 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["Extent", "copy_values"]
+__all__ = ["Extent", "copy_values", "paid"]
 
 # How far a copy goes: values that a host can have; also functions, with the variables they share; all there is.
 Extent = Literal["plain", "functions", "whole"]
 
 _SCALARS: Final = frozenset((type(None), bool, int, str, bytes))
-_PLAIN: Final = frozenset((type(None), bool, int, str))  # what is its own copy
+_ATOMS: Final = frozenset((type(None), bool, int, str))  # what is its own copy
+_FREE_OF_CHARGE: Final = frozenset((type(None), bool))
 _INNER: Final[dict[str, frozenset[type]]] = {
     "plain": frozenset(),
     "functions": frozenset((BuiltinValue, Cell, FunctionValue, Unbound)),
@@ -62,17 +63,37 @@ def copy_values(
         Raised, Exhausted: as any operation of the language.
     """
     values = tuple(values)
-    if _PLAIN.issuperset(map(type, values)):
-        for value in values:
-            if type(value) is str and not value.isascii():
-                _check_text(value)
-            size = size_of(value)
-            if size:
-                run.allocate(size)
+    if paid(run, values):
         return list(values)
     copier = _Copier(run, open_box, _INNER[extent])
     with run.making(copier.copies):
         return [copier.copy(value) for value in values]
+
+
+def paid(run: Run, values: Collection[Value]) -> bool:
+    """Pay for copies of values that are their own copies; False, and nothing paid, where one of them is not.
+
+    Raises:
+        Raised, Exhausted: as `copy_values`.
+    """
+    total = 0
+    for value in values:
+        kind = type(value)
+        if kind is str and value.isascii():
+            total += TEXT_BYTES + len(value)
+        elif kind not in _FREE_OF_CHARGE and (kind is not int or value.bit_length() >= 64):
+            break
+    else:
+        if total <= run.memory:
+            run.memory -= total
+            return True
+    if not _ATOMS.issuperset(map(type, values)):
+        return False
+    for value in values:
+        if type(value) is str:
+            _check_text(value)
+        run.allocate(size_of(value))
+    return True
 
 
 class _Copier:

@@ -23,6 +23,7 @@ from sojourn.vm.values import (
 __all__ = ["END", "MAX_ITER_DEPTH", "advance", "items_of", "list_of", "make_iter", "make_reversed"]
 
 MAX_ITER_DEPTH: Final = 32
+_SEQUENCE: Final = IterKind.SEQUENCE
 
 _SEQUENCES: Final[dict[type, str]] = {
     list: "list_iterator",
@@ -99,11 +100,14 @@ def length_of(value: Value) -> int:
 
 def advance(run: Run, it: Iter) -> Value:
     """The next item, or `END` for ever."""
-    if it.kind == IterKind.SEQUENCE:
-        source, index = it.source, it.index
-        if index < length_of(source):
-            it.index = index + 1
-            item: Value = source[index]
+    if it.kind is _SEQUENCE:
+        source = it.source
+        try:
+            item: Value = source[it.index]
+        except IndexError:
+            pass
+        else:
+            it.index += 1
             if type(source) is str:
                 run.allocate(size_of(item))
             return item

@@ -20,14 +20,14 @@ from sojourn.labels import PUBLIC, Label
 from sojourn.limits import MAX_FUEL, MAX_MEMORY_BYTES
 from sojourn.vm.admission import INNER_KINDS, admit, check_labels, private_things
 from sojourn.vm.calling import call_value, fresh, new_frame
-from sojourn.vm.copying import copy_values
-from sojourn.vm.effects import EFFECTS
+from sojourn.vm.copying import copy_values, paid
+from sojourn.vm.effects import EFFECTS, EffectSpec, World
 from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.projection import advance
 from sojourn.vm.state import BOX_BYTES, OPAQUE_BYTES, BoxContent, Frame, Run, walk
-from sojourn.vm.step import Ask, Enter, Fork, Stop, step
+from sojourn.vm.step import Ask, Enter, Fork, Return, step
 from sojourn.vm.suspending import copy_frames
 from sojourn.vm.unwinding import line_of, text_of, unwind
 from sojourn.vm.values import Box, FunctionValue, Handle, RegionError, Suspended, Value, type_name
@@ -163,7 +163,9 @@ class Machine:
             if floor and before <= floor:
                 return Sliced()
             try:
-                stop = go_on(run, max(before - left, floor))
+                stop = go_on(run, max(floor, before - left))
+                if isinstance(stop, Ask):
+                    return Parked(self._park(run, stop))
                 if stop is not None:
                     left -= before - run.fuel
                     before = run.fuel
@@ -186,12 +188,14 @@ class Machine:
         """
         effect = self._answered()
         run = self.runs[-1]
-        if EFFECTS[effect.name].releases and value is not None:
+        releases = EFFECTS[effect.name].releases
+        if releases and value is not None:
             raise MachineError(f"{effect.name} resumes with None")
-        boxing = effect.boxed and not EFFECTS[effect.name].releases
         try:
-            if boxing:
+            if effect.boxed and not releases:
                 result = self._box_result(run, effect, value)
+            elif paid(run, (value,)):
+                result = value
             else:
                 result = admit(run, (value,))[0]
                 check_labels(run, result)
@@ -329,22 +333,24 @@ class Machine:
             raise MachineError("no effect is pending; call run() and answer what it parks with")
         return self.asked
 
-    def _act(self, run: Run, stop: Stop) -> None:
-        if isinstance(stop, Ask):
-            self._park(run, stop)
-        elif isinstance(stop, Enter):
+    def _act(self, run: Run, stop: Enter | Fork | Return) -> None:
+        if isinstance(stop, Enter):
             self._enter(run, stop)
         elif isinstance(stop, Fork):
             self._fork(run, stop)
         else:
             self._return(run, stop.value)
 
-    def _park(self, run: Run, ask: Ask) -> None:
+    def _park(self, run: Run, ask: Ask) -> Effect:
+        """Ask the host for an effect, if this world may have it with these arguments."""
         spec = EFFECTS[ask.name]
-        world = "region" if run.region else "public"
+        world: World = "region" if run.region else "public"
         if world not in spec.worlds:
             raise Raised("RuntimeError", f"{spec.name} is not an effect of the {world} world")
-        private = private_things(ask.args.values())
+        values = ask.args.values()
+        if not spec.releases and paid(run, values):
+            return self._ask(run, spec, ask.args, boxed=False)
+        private = private_things(values)
         if run.region:
             refuse_box(f"give {spec.name}()", *private)
             private = []
@@ -360,10 +366,14 @@ class Machine:
             raise Raised(
                 "TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}"
             )
-        args = dict(zip(ask.args, copy_values(run, ask.args.values()), strict=False))  # as many as there are
+        args = dict(zip(ask.args, copy_values(run, values)))  # noqa: B905 - as many as there are
+        return self._ask(run, spec, args, boxed=bool(private))
+
+    def _ask(self, run: Run, spec: EffectSpec, args: dict[str, Value], *, boxed: bool) -> Effect:
         occurrence = Occurrence(run.id, run.operation)
         run.operation += 1
-        self.asked = Effect(spec.name, args, occurrence, spec.durability, run.label, bool(private))
+        self.asked = effect = Effect(spec.name, args, occurrence, spec.durability, run.label, boxed)
+        return effect
 
     def _charge(self, run: Run, what: str, fuel: Value, memory: Value) -> None:
         """Take the budgets of a region or a child off the run's own."""
@@ -411,9 +421,7 @@ class Machine:
         except Exhausted as problem:
             raise Raised("ValueError", f"the child's {problem.budget} does not suffice to begin") from None
         args = {"child": Suspended(tuple(frames), waiting=False), "fuel": fork.fuel, "memory": fork.memory}
-        spec = EFFECTS["task.spawn"]
-        self.asked = Effect(spec.name, args, Occurrence(run.id, run.operation), spec.durability, run.label, boxed=False)
-        run.operation += 1
+        self._ask(run, EFFECTS["task.spawn"], args, boxed=False)
 
     def _child_run(self, identity: bytes, fuel: int, memory: int) -> Run:
         return Run(self.program, identity, PUBLIC, region=False, operation=0, fuel=fuel, memory=memory, limit=memory,

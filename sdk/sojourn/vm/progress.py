@@ -1,8 +1,13 @@
-"""What a machine says to its host: a closed union of frozen values."""
+"""What a machine says to its host: a closed union of frozen values.
+
+Those that are made at every effect are structures of msgspec, which take a tenth of the time of a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+import msgspec
 
 from sojourn.contracts import Occurrence
 from sojourn.labels import Label
@@ -12,8 +17,7 @@ from sojourn.vm.values import Value
 __all__ = ["Done", "Effect", "Failed", "OutOfFuel", "Parked", "Progress", "Sliced"]
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True):
     """A request to the host.
 
     Attributes:
@@ -26,15 +30,17 @@ class Effect:
     """
 
     name: str
-    args: dict[str, Value] = field(repr=False)
+    args: dict[str, Value]
     occurrence: Occurrence
     durability: Durability
     label: Label
     boxed: bool
 
+    def __repr__(self) -> str:
+        return f"Effect({self.name}, {self.occurrence}, {self.label})"
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+
+class Parked(msgspec.Struct, frozen=True):
     """The program waits for the result of an effect: `Machine.resume` or `Machine.throw`."""
 
     effect: Effect

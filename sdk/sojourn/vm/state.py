@@ -40,6 +40,7 @@ __all__ = [
     "MEMBER",
     "OPAQUE_BYTES",
     "SLOT",
+    "TEXT_BYTES",
     "BoxContent",
     "Frame",
     "Run",
@@ -53,6 +54,7 @@ __all__ = [
 # Bytes. A slot pays for a small number that lies in it, so that arithmetic on 64 bits is free of charge.
 SLOT: Final = 40
 OBJECT: Final = 56
+TEXT_BYTES: Final = 48  # of text and bytes, besides their characters
 KEY_AND_VALUE: Final = 3 * SLOT
 MEMBER: Final = 2 * SLOT
 CELL_BYTES: Final = OBJECT
@@ -64,13 +66,13 @@ FRAME_BYTES: Final = 200
 
 def bytes_of_text(text: str) -> int:
     """Cost of a string."""
-    return 48 + (len(text) if text.isascii() else 4 * len(text))
+    return TEXT_BYTES + (len(text) if text.isascii() else 4 * len(text))
 
 
 def bytes_of_parts(parts: Sequence[str]) -> int:
     """Cost of joining strings: one that is not ASCII makes every character of the result as wide."""
     width = 1 if all(map(str.isascii, parts)) else 4
-    return 48 * len(parts) + width * sum(map(len, parts))
+    return TEXT_BYTES * len(parts) + width * sum(map(len, parts))
 
 
 def bytes_of_int(bits: int) -> int:
@@ -86,7 +88,7 @@ def size_of(value: Value) -> int:
     if kind is str:
         return bytes_of_text(value)
     if kind is bytes:
-        return 48 + len(value)
+        return TEXT_BYTES + len(value)
     if kind is list or kind is tuple:
         return OBJECT + SLOT * len(value)
     if kind is dict or kind is RecordValue:

@@ -22,22 +22,38 @@ def step(run: Run, floor: int) -> Stop | None:
     """
     if run.fuel == 0:
         raise Exhausted("fuel")
-    codes, handlers, frames = run.program.codes, HANDLERS, run.frames
+    program, handlers, frames = run.program, HANDLERS, run.frames
+    codes, constants = program.codes, program.constants
     while run.fuel > floor:
         frame = frames[-1]
-        words = codes[frame.function].instructions
-        while run.fuel > floor:
-            op, a, b = words[frame.pc]
-            frame.pc += 1
-            run.fuel -= 1
-            if op == _LOAD and (value := frame.locals[a]) is not UNBOUND:
-                frame.stack.append(value)
+        words, values, stack = codes[frame.function].instructions, frame.locals, frame.stack
+        pc, fuel = frame.pc, run.fuel
+        while fuel > floor:
+            op, a, b = words[pc]
+            pc += 1
+            fuel -= 1
+            # What cannot fail is done here; for all else frame and run are as the handler expects them.
+            if op == _LOAD and (value := values[a]) is not UNBOUND:
+                stack.append(value)
                 continue
+            if op == _STORE:
+                values[a] = stack.pop()
+                continue
+            if op == _CONST:
+                stack.append(constants[a])
+                continue
+            if op == _JUMP:
+                pc = a
+                continue
+            frame.pc, run.fuel = pc, fuel
             stop = handlers[op](run, frame, a, b)
             if stop is not None:
                 return stop
             if op in _MOVING:
                 break
+            pc, fuel = frame.pc, run.fuel
+        else:
+            frame.pc, run.fuel = pc, fuel
     return None
 
 
@@ -62,6 +78,9 @@ def step_to(run: Run, floor: int, marks: dict[int, frozenset[int]]) -> Stop | No
 
 
 _LOAD: Final = int(Op.LOAD)
+_STORE: Final = int(Op.STORE)
+_CONST: Final = int(Op.CONST)
+_JUMP: Final = int(Op.JUMP)
 _MOVING: Final = frozenset((Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD, Op.RETURN))  # another frame may be the last one
 _LEADING: Final = frozenset((Op.JUMP, Op.ITER, Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD))
 _NOWHERE: Final[frozenset[int]] = frozenset()

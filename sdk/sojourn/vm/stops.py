@@ -1,10 +1,13 @@
-"""What one run cannot do alone: the reasons for which stepping stops, for the machine to act on."""
+"""What one run cannot do alone: the reasons for which stepping stops, for the machine to act on.
+
+They are structures of msgspec for the reason that `progress` gives.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from sojourn.vm.state import Frame, Run
 from sojourn.vm.values import Value
@@ -12,15 +15,14 @@ from sojourn.vm.values import Value
 __all__ = ["Ask", "Enter", "Fork", "Handler", "Return", "Stop", "take"]
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """The program asks for an effect; its arguments are off the stack."""
 
     name: str
     args: dict[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(msgspec.Struct, frozen=True):
     """The program enters a private region: of a function by its index, with all its parameters, or of a value."""
 
     function: int | None
@@ -30,8 +32,7 @@ class Enter:
     memory: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(msgspec.Struct, frozen=True):
     """The program asks for a child: of a value to call, of `here()`'s, or (None) of itself."""
 
     callee: Value
@@ -40,7 +41,7 @@ class Fork:
     memory: Value
 
 
-class Return(NamedTuple):
+class Return(msgspec.Struct, frozen=True):
     """The run's first function has returned."""
 
     value: Value

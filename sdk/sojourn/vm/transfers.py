@@ -114,8 +114,12 @@ def _raise(_run: Run, frame: Frame, a: int, _: int) -> None:
 
 
 def _effect(run: Run, frame: Frame, a: int, _: int) -> Stop:
-    names = run.program.codes[frame.function].effects[frame.pc - 1]
-    return Ask(run.program.program.names[a], dict(zip(names, take(frame, len(names)), strict=False)))  # as verified
+    program, stack = run.program, frame.stack
+    names = program.codes[frame.function].effects[frame.pc - 1]
+    first = len(stack) - len(names)
+    args = dict(zip(names, stack[first:]))  # noqa: B905 - as many, as verified
+    del stack[first:]
+    return Ask(program.program.names[a], args)
 
 
 def _private(run: Run, frame: Frame, a: int, _: int) -> Stop:

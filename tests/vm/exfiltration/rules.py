@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from sojourn.codec import digest
 from sojourn.vm import EFFECTS, Box, Machine, RegionError
@@ -141,7 +142,7 @@ def an_effect_on_a_box_gives_a_box(patch: pytest.MonkeyPatch) -> None:
 
     def resume(self: Machine, value: Any) -> None:
         assert self.asked is not None
-        self.asked = dataclasses.replace(self.asked, boxed=False)
+        self.asked = msgspec.structs.replace(self.asked, boxed=False)
         original(self, value)
 
     patch.setattr(Machine, "resume", resume)
@@ -153,7 +154,7 @@ def an_effect_on_a_box_fails_in_a_box(patch: pytest.MonkeyPatch) -> None:
 
     def throw(self: Machine, type_name: str, message: str) -> None:
         assert self.asked is not None
-        self.asked = dataclasses.replace(self.asked, boxed=False)
+        self.asked = msgspec.structs.replace(self.asked, boxed=False)
         original(self, type_name, message)
 
     patch.setattr(Machine, "throw", throw)
@@ -204,6 +205,6 @@ def limits_of_a_region_are_public(patch: pytest.MonkeyPatch) -> None:
 
     def enter(self: Machine, run: Run, what: Any) -> None:
         opened = {k: self.open(v) if type(v := getattr(what, k)) is Box else v for k in ("fuel", "memory")}
-        original(self, run, dataclasses.replace(what, **opened))
+        original(self, run, msgspec.structs.replace(what, **opened))
 
     patch.setattr(Machine, "_enter", enter)

@@ -42,18 +42,22 @@ def tune(*, warm: int, quantum: int, hot: int, hot_by_size: int) -> None:
 
 def advance(run: Run, floor: int) -> Stop | None:
     """As `step`, and exceptions go to their handlers: what is raised here, nothing in the run handles."""
-    if run.fuel == 0:
+    fuel = run.fuel
+    if fuel == 0:
         raise Exhausted("fuel")
-    warm = max(floor, run.fuel - _Tuning.warm)
-    stop = None
-    while stop is None and run.fuel > warm:
+    warm = max(floor, fuel - _Tuning.warm)
+    while fuel > warm:
         try:
             stop = step(run, warm)
         except Raised as problem:
             if not unwind(run, problem):
                 raise
-    if stop is not None or run.fuel <= floor:
-        return stop
+        else:
+            if stop is not None:
+                return stop
+        fuel = run.fuel
+    if fuel <= floor:
+        return None
     forms = forms_of(run.program)
     try:
         forms.free.pop()  # one run at a time: another thread steps
