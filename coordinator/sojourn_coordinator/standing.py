@@ -18,7 +18,7 @@ from sojourn_coordinator.jobs import read_item
 from sojourn_coordinator.store import split_keys
 from sojourn_coordinator.store.schema import agents, answers, events, jobs, orders, phases
 
-__all__ = ["standing_view"]
+__all__ = ["programs_view", "standing_view"]
 
 _UNANSWERED: Final = {
     "open": "awaited",
@@ -48,7 +48,7 @@ async def standing_view(house: House, job: bytes) -> dict[str, Any]:
     Returns:
         `waiting`: round, connected, needed, quorum; None where the job does not wait for agents to connect.
         `phase`: name, round, state, quorum, deadline_ms, remaining_ms, and `agents`: agent, key, state, code and line
-        of each; None before the first phase.
+        of each, and `released` where it has released numbers; None before the first phase.
     """
     found = await house.database.read(lambda connection: _find(connection, job))
     phase = None
@@ -57,6 +57,12 @@ async def standing_view(house: House, job: bytes) -> dict[str, Any]:
         listed = {each.name: each for each in document.phases}
         phase = _phase(found, listed[found.phase.name])
     return {"waiting": found.waiting, "phase": phase}
+
+
+async def programs_view(house: House, job: bytes) -> dict[str, str]:
+    """Digests of a stored job's programs, `agent` and `rounds`, and the `entry` of the rounds."""
+    document = decode(Job, decode(Signed, await read_item(house, job, "job")).payload)
+    return {"agent": document.program.hex(), "rounds": document.rounds.hex(), "entry": document.rounds_entry}
 
 
 def _find(connection: Connection, job: bytes) -> _Found:
@@ -110,12 +116,16 @@ def _phase(found: _Found, document: Phase) -> dict[str, Any]:
 def _agent(found: _Found, key: bytes) -> dict[str, Any]:
     """How one participant stands: answered, failed, refused, declined, gone, awaited, silent or withdrawn."""
     state, code, line = "gone", "", 0  # gone: revoked or expired between its invitation and its order
+    released: dict[str, float] = {}
     signed, order = found.answers.get(key), found.orders.get(key)
     if signed is not None:
         answer = decode(Answer, decode(Signed, signed).payload)
         state, code, line = "answered" if answer.outcome == "done" else answer.outcome, answer.code, answer.line
+        released = {each.name: each.value for each in answer.releases if each.value is not None}
     elif order == "declined":
         state, code = "declined", found.declines.get(key, "")
     elif order is not None:
         state = _UNANSWERED.get(found.phase.state, "silent")
-    return {"agent": found.names.get(key, key.hex()[:16]), "key": key.hex(), "state": state, "code": code, "line": line}
+    name = found.names.get(key, key.hex()[:16])
+    part = {"agent": name, "key": key.hex(), "state": state, "code": code, "line": line}
+    return {**part, "released": released} if released else part

@@ -7,7 +7,18 @@ import io
 import pytest
 from rich.console import Console
 from sojourn.client.cli.tables import agents_table, job_tables
-from sojourn.client.cli.words import ended, event_line, headline, reason, standing_lines
+from sojourn.client.cli.words import (
+    ended,
+    ending,
+    event_line,
+    headline,
+    missed_advice,
+    progress,
+    reason,
+    standing_lines,
+)
+from sojourn.vm import compile_source
+from sojourn_policies import packaged_rounds
 
 AGENTS = [
     {"agent": "station-1", "key": "01", "state": "answered", "code": "", "line": 0},
@@ -61,6 +72,37 @@ def test_why_each_agent_has_not_answered() -> None:
 def test_how_far_a_job_is() -> None:
     assert headline(job()) == "warm  running  0 rounds"
     assert headline(job(round=1, rounds=12)) == "warm  running  round 1 of 12"
+    survey = job(state="failed", rounds=0)  # that closed no phase, and so had no rounds
+    assert (headline(survey), progress(survey)) == ("warm  failed  0 rounds", "0")
+
+
+def test_which_file_a_line_of_rounds_is_of() -> None:
+    def said(agent: str, rounds: str) -> str:
+        programs = {"agent": agent, "rounds": rounds, "entry": "weekly"}
+        error = {"code": "QuorumMissed", "line": 7, "message": "QuorumMissed: too few"}
+        return str(ending(job(state="failed", error=error, programs=programs)))
+
+    packaged = compile_source(*packaged_rounds("fedavg")).digest.hex()
+    assert said("ab", "ab") == "the job failed with QuorumMissed at line 7 of the job's program, in 'weekly': too few"
+    assert "at line 7 of sojourn_policies/programs/fedavg.py: too few" in said("ab", packaged)
+    assert "at line 7 of the rounds program, in 'weekly': too few" in said("ab", "cd")
+
+
+def test_what_to_do_after_a_missed_quorum() -> None:
+    def words(*parts: tuple[str, str], state: str = "failed") -> list[str]:
+        agents = [{"agent": "a", "key": "01", "state": how, "code": code, "line": 0} for how, code in parts]
+        return [line.split()[0] for line in missed_advice(job(state=state, phase=phase("missed", agents)))]
+
+    assert words(("refused", "admission_refused")) == ["owners", "a"]
+    assert words(("silent", ""), ("answered", "")) == ["see", "a"]
+    assert words(("failed", "KeyError")) == ["mend", "a"]
+    assert words(("silent", ""), state="done") == []
+
+
+def test_what_was_released_in_vain_is_shown() -> None:
+    table = agents_table(phase("missed", [AGENTS[0] | {"released": {"n": 7.0}}, AGENTS[1]]))
+    assert [column.header for column in table.columns] == ["agent", "state", "why", "n"]
+    assert list(table.columns[3].cells) == ["7", "–"]
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,15 @@ def test_the_explanation_says_everything():
         assert part in text
 
 
+def test_the_plan_of_a_job_without_graphs_is_named_in_words():
+    none = f"sha256:{hexdigest(encode(NO_PLAN))}"
+    text = "\n".join(explain(parse(changed(PLAN, none))))
+    assert "with no plan, so without graphs," in text
+    assert none not in text
+    both = "\n".join(explain(parse(changed(f'["{PLAN}"]', f'["{PLAN}", "{none}"]'))))
+    assert f"with the plan {PLAN} or none," in both
+
+
 def test_checking_warns_of_what_widens(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text(FILE)

@@ -21,7 +21,7 @@ def failure(line: str, kind: str) -> str:
 @pytest.mark.parametrize(
     "line",
     ["h + 1", "2 * h", "-h", "h > 3", "3 <= h", "sum([h])", "max(1, h)", "round(h)", "abs(h)", "range(h)", "len(h)",
-     "h[0]", "[1, 2][h]", "'a' * h", "h.shape", "f'{h}'", "[x for x in h]"],
+     "h[0]", "int(h)", "float(h)", "[1, 2][h]", "'a' * h", "h.shape", "f'{h}'", "[x for x in h]"],
 )  # fmt: skip
 def test_a_tensor_is_no_number(line: str) -> None:
     assert failure(line, "tensor").startswith("TypeError: ")

@@ -34,7 +34,7 @@ from sojourn_coordinator.queries import (
     parse_id,
 )
 from sojourn_coordinator.service import Coordinator
-from sojourn_coordinator.standing import standing_view
+from sojourn_coordinator.standing import programs_view, standing_view
 
 __all__ = ["create_app"]
 
@@ -106,7 +106,12 @@ def _add_queries(app: FastAPI, coordinator: Coordinator, guard: list[Any]) -> No
     async def job(job: str) -> dict[str, Any]:
         """State and table of one job, what it waits for, and its latest phase by agent."""
         identity = await known_job(house.database, parse_id(job))
-        return {**await job_view(house.database, identity), **await standing_view(house, identity)}
+        programs = await programs_view(house, identity)
+        return {
+            **await job_view(house.database, identity),
+            **await standing_view(house, identity),
+            "programs": programs,
+        }
 
     @app.post("/v1/jobs", dependencies=guard)
     async def submit(request: Request) -> dict[str, str]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from sojourn.client.review import Code, streams_of
 from sojourn.client.submission import Submission
-from sojourn.codec import decode
-from sojourn.contracts import Bundle, Job, ReleaseSpec, Signed
+from sojourn.codec import decode, digest, encode
+from sojourn.contracts import NO_PLAN, Bundle, Job, ReleaseSpec, Signed
 from sojourn.crypto.documents import MAX_SIGNED_BYTES
 from sojourn.errors import DecodeError
 from sojourn.limits import MAX_BUNDLE_BYTES
@@ -107,8 +107,7 @@ owner = {_quoted(owner)}
 name = {_quoted(terms.title)}
 authors = [{_quoted(terms.author)}]
 purposes = [{_quoted(terms.purpose)}]
-# Read the program and look at the plan before you leave their hashes here. Nothing adds noise to what leaves: it rests
-# on them.
+{_comment(terms.plan)}
 programs = [{_quoted(f"sha256:{terms.program}")}]
 plans = [{_quoted(f"sha256:{terms.plan}")}]
 streams = {{{f" {streams} " if streams else ""}}}
@@ -117,6 +116,16 @@ max_fuel = {terms.fuel}
 max_memory = {terms.memory}
 """
     return "\n".join([head, *(_release(spec) for spec in terms.releases)])
+
+
+def _comment(plan: str) -> str:
+    if plan == digest(encode(NO_PLAN)).hex():
+        return """\
+# Read the program before you leave its hash here. Nothing adds noise to what leaves: it rests on it. This job has no
+# plan: the hash below is the same for every job without graphs."""
+    return """\
+# Read the program and look at the plan before you leave their hashes here. Nothing adds noise to what leaves: it rests
+# on them."""
 
 
 def _release(spec: ReleaseSpec) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sojourn import aggregation
 from sojourn.client.review import Code
 from sojourn.codec import digest, encode, normalised
-from sojourn.contracts import SUITE_1, Phase, Plan, Scalar
+from sojourn.contracts import NO_PLAN, Phase, Plan, Scalar
 from sojourn.datoms import BlockKind, join_datoms, pack_list
 from sojourn.errors import SojournError, UsageError
 from sojourn.vm import compile_source, verify
@@ -38,9 +38,6 @@ __all__ = [
 
 PACKAGED: Final = "sojourn_policies"
 """The package above this one that ships round loops; imported by name, when a job needs it."""
-
-NO_PLAN: Final = Plan(suite=SUITE_1, name="none", state=(), graphs=(), constants={})
-"""The plan of every job without graphs. It holds nothing of the job: owners pin its hash, whatever the job's name."""
 
 ROUNDS_ENTRY: Final = "rounds"
 """The name of a rounds entry that is looked for where a job gives none."""

@@ -6,13 +6,26 @@ sign which is decided in `sojourn.crypto.trust`; what may run is decided in `soj
 
 from sojourn.contracts.answers import Answer, AnswerPacket, Closure, Evaluation, Publication, Released
 from sojourn.contracts.identities import Entry, Role, Roster, Signed, key_id
-from sojourn.contracts.jobs import Bundle, Graph, Job, Phase, Plan, Port, ReleaseSpec, Scalar, StateTensor, UpdateSpec
+from sojourn.contracts.jobs import (
+    NO_PLAN,
+    Bundle,
+    Graph,
+    Job,
+    Phase,
+    Plan,
+    Port,
+    ReleaseSpec,
+    Scalar,
+    StateTensor,
+    UpdateSpec,
+)
 from sojourn.contracts.ledger import LedgerEntry, LedgerHead, entry_line, verify_chain
 from sojourn.contracts.orders import BodyRef, Order, OrderPacket
 from sojourn.contracts.runs import Occurrence, child_run, root_run
 from sojourn.contracts.suites import SUITE_1
 
 __all__ = [
+    "NO_PLAN",
     "SUITE_1",
     "Answer",
     "AnswerPacket",

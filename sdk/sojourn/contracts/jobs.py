@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from sojourn.codec import Kind, Record
+from sojourn.contracts.suites import SUITE_1
 
-__all__ = ["Bundle", "Graph", "Job", "Phase", "Plan", "Port", "ReleaseSpec", "Scalar", "StateTensor", "UpdateSpec"]
+__all__ = [
+    "NO_PLAN",
+    "Bundle",
+    "Graph",
+    "Job",
+    "Phase",
+    "Plan",
+    "Port",
+    "ReleaseSpec",
+    "Scalar",
+    "StateTensor",
+    "UpdateSpec",
+]
 
 Scalar = bool | int | float | str
 
@@ -52,6 +65,10 @@ class Plan(Record, frozen=True):
     state: tuple[StateTensor, ...]
     graphs: tuple[Graph, ...]
     constants: dict[str, float]  # scalar graph inputs (float32, shape []) that the author fixes, e.g. the rate
+
+
+NO_PLAN: Final = Plan(suite=SUITE_1, name="none", state=(), graphs=(), constants={})
+"""The plan of every job without graphs. It holds nothing of the job: owners pin its hash, whatever the job's name."""
 
 
 class UpdateSpec(Record, frozen=True):

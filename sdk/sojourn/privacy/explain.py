@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from sojourn.codec import digest, encode
+from sojourn.contracts import NO_PLAN
 from sojourn.privacy.policy import AGENT_EFFECTS, ANY_PLAN, ANY_PROGRAM, AdmitRule, OwnerPolicy, ReleaseRule
 
 __all__ = ["PolicyReport", "check_policy", "explain"]
+
+_NO_PLAN: Final = f"sha256:{digest(encode(NO_PLAN)).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,10 @@ def _sentences(rule: AdmitRule) -> Iterator[str]:
         yield f"may run the program {_either(tuple(rule.programs))},"
     if rule.plans == ANY_PLAN:
         yield "with any plan that the author signs,"
+    elif tuple(rule.plans) == (_NO_PLAN,):
+        yield "with no plan, so without graphs,"
     else:
-        yield f"with the plan {_either(tuple(rule.plans))},"
+        yield f"with the plan {_either(tuple('none' if plan == _NO_PLAN else plan for plan in rule.plans))},"
     for stream, fields in rule.streams.items():
         yield f"reading {', '.join(fields)} of stream {stream!r},"
     if not rule.streams:

@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from sojourn.vm.compare import MAX_DEPTH
-from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.formats import MAX_WIDTH, check_format
 from sojourn.vm.state import SLOT, Run, bytes_of_text
 from sojourn.vm.values import Box, DictView, ExcValue, SetValue, Value, ViewKind, canonical_float, type_name
@@ -228,7 +228,8 @@ def int_of(run: Run, value: Value, base: int | None) -> int:
             raise Raised("TypeError", "int() can't convert non-string with explicit base")
         raise Raised(
             "TypeError",
-            f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'",
+            f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'"
+            f"{item_help(value)}",
         )
     return _int_of_text(run, value, 10 if base is None else base)
 
@@ -264,7 +265,8 @@ def float_of(run: Run, value: Value) -> float:
     if kind not in (str, bytes):
         if kind is Box:
             refuse_box("convert", value)
-        raise Raised("TypeError", f"float() argument must be a string or a real number, not '{type_name(value)}'")
+        what = f"not '{type_name(value)}'{item_help(value)}"
+        raise Raised("TypeError", f"float() argument must be a string or a real number, {what}")
     run.spend(len(value) >> 4)
     if not value.isascii():
         raise Raised("ValueError", f"could not convert string to float: {repr_of(run, value)}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sojourn.client.cli.following import follow_job
 from sojourn.client.cli.operators import CA, JOB, TOKEN_FILE, URL, operator, whole_id
-from sojourn.client.cli.words import ending, headline, progress, standing_lines, went_well
+from sojourn.client.cli.words import ending, headline, missed_advice, progress, standing_lines, went_well
 from sojourn.console import AS_JSON, EXIT_FAILED, example, fail, print_json, read_bytes, say, show, tell, write_bytes
 from sojourn.errors import UsageError
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _SHORT = 16  # hexadecimal digits of an id in a table
+_CANCEL_DIGITS = 6  # least of an id: what cannot be undone is not begun by a slip
+_NOBODY = "the operator"
+_SHARED = frozenset(("", "root", "Administrator", "SYSTEM"))  # accounts that name nobody
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +56,7 @@ def submit(
         else:
             tell(f"submitted as job {identity}")
         if follow:
-            _finish(api, identity, as_json=as_json)
+            _finish(api, identity, as_json=as_json, table=True)
         elif as_json:
             print_json({"job": identity, "new": identity not in before})
         else:
@@ -76,23 +80,27 @@ def jobs(url: URL = None, token_file: TOKEN_FILE = None, ca: CA = None, as_json:
 
 def job(identity: JOB, url: URL = None, token_file: TOKEN_FILE = None, ca: CA = None, as_json: AS_JSON = False) -> None:
     """Show one job: what it waits for, its latest phase by agent, its table by round, and what its agents released."""
-    from sojourn.client.cli.tables import agents_table, job_tables
-
     with operator(url, token_file, ca) as api:
         found = api.job(whole_id(api, identity))
     if as_json:
         print_json(found)
         return
     say(headline(found))
+    _show_standing(found)
+    for line in [*filter(None, [ending(found)]), *missed_advice(found)]:
+        say(line)
+
+
+def _show_standing(found: Mapping[str, Any]) -> None:
+    """The tables of a job, and how its latest phase stands."""
+    from sojourn.client.cli.tables import agents_table, job_tables
+
     for table in job_tables(found["table"]):
         show(table)
     for line in standing_lines(found):
         say(line)
     if found["phase"] and not went_well(found["phase"]):
         show(agents_table(found["phase"]))
-    how = ending(found)
-    if how is not None:
-        say(how)
 
 
 def follow(
@@ -152,17 +160,22 @@ def cancel(
     ca: CA = None,
     by: Annotated[
         str | None,
-        typer.Option("--by", help="Who cancels, for the job's ledger; by default your name on this machine."),
+        typer.Option(
+            "--by",
+            help='Who cancels, for the job\'s ledger; by default your name on this machine, or "the operator" for an '
+            "account that is nobody's.",
+        ),
     ] = None,
     as_json: AS_JSON = False,
 ) -> None:
     """End a job. Agents are asked no more, and what they still send is not taken; published models stay.
 
-    Cancelling again is no error. A job that is done or has failed cannot be cancelled (exit code 1).
+    Of the id give 6 digits or more. Cancelling again is no error. A job that is done or has failed cannot be cancelled
+    (exit code 1).
     """
     who = _user() if by is None else by
     with operator(url, token_file, ca) as api:
-        found = api.cancel(whole_id(api, identity), who)
+        found = api.cancel(whole_id(api, identity, least=_CANCEL_DIGITS), who)
     if as_json:
         print_json(found)
     else:
@@ -173,18 +186,31 @@ def _user() -> str:
     import getpass
 
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):
-        raise UsageError("this user has no name on this machine; say who cancels with --by NAME") from None
+        return _NOBODY
+    return _NOBODY if name in _SHARED else name
 
 
-def _finish(api: Operator, identity: str, *, as_json: bool) -> None:
-    """Show a job's progress on standard error until it ends; leaves with `EXIT_FAILED` when it is not done then."""
+def _finish(api: Operator, identity: str, *, as_json: bool, table: bool = False) -> None:
+    """Show a job's progress on standard error until it ends; leaves with `EXIT_FAILED` when it is not done then.
+
+    Args:
+        api: of the job's coordinator.
+        identity: of the job.
+        as_json: print the job as JSON in the end.
+        table: else show its tables in the end.
+    """
     how = follow_job(api, identity)
+    found = api.job(identity)
     if as_json:
-        print_json(api.job(identity))
+        print_json(found)
+    elif table:
+        _show_standing(found)
     if how is not None:
-        fail(how, EXIT_FAILED)
+        for line in missed_advice(found):
+            tell(line)
+        fail(ending(found) or how, EXIT_FAILED)
 
 
 def _submission(file: Path) -> bytes:

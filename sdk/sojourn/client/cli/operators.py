@@ -92,17 +92,27 @@ def _token(file: Path) -> str:
     return token
 
 
-def whole_id(api: Operator, given: str) -> str:
+def whole_id(api: Operator, given: str, least: int = 1) -> str:
     """A job's id from what the user gave: the id, or the beginning of exactly one.
 
+    Args:
+        api: of the coordinator.
+        given: by the user.
+        least: digits that a beginning has to have.
+
     Raises:
-        UsageError: no job begins so, or several do.
+        UsageError: no job begins so, several do, or it is too short.
     """
     text = given.strip().lower()
     if not text or set(text) - set("0123456789abcdef"):
         raise UsageError(f"{given!r} is no job id; `sojourn jobs` lists them")
     if len(text) == _ID_CHARS:
         return text
+    if len(text) < least:
+        raise UsageError(
+            f"{given!r} is short: give {least} digits or more of the id, so that a slip ends no other job; "
+            "`sojourn jobs` lists them"
+        )
     found = [row["id"] for row in api.jobs() if row["id"].startswith(text)]
     if len(found) != 1:
         raise UsageError(f"{len(found)} jobs begin with {given!r}; `sojourn jobs --json` lists whole ids")

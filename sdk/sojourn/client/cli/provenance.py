@@ -124,7 +124,7 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     job = tree.add(f"job {found.name!r} {found.job[:16]}  purpose {found.purpose!r}, signed by author {found.author!r}")
     for name, value in found.programs.items():
         job.add(f"{name} program {value[:16]}")
-    job.add(f"plan {found.plan[:16]}")
+    job.add(_plan_text(found.plan))
     job.add(f"policy {found.policy}")
     tree.add(
         f"coordinator {found.coordinator!r}, ledger of {found.ledger} entries, roster version {found.roster_version}"
@@ -139,6 +139,13 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     if made:
         tree.add(f"initial model {found.initial}")
     return tree
+
+
+def _plan_text(plan: str) -> str:
+    from sojourn.client.parts import NO_PLAN
+    from sojourn.codec import digest, encode
+
+    return "no plan" if plan == digest(encode(NO_PLAN)).hex() else f"plan {plan[:16]}"
 
 
 def _add_ending(tree: Tree, found: Provenance) -> None:

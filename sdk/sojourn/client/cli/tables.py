@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rich.table import Table
+from rich.text import Text
 
 from sojourn.client.cli.words import reason
 
@@ -16,11 +17,11 @@ Row = Mapping[str, Any]
 _MARK: Final = " *"
 _FOOTNOTE: Final = (
     "* may be no figure at all: a count or sum of 0, or a mean in the middle of its bounds, is also what is released "
-    "of no rows, of too few, or of a region that failed; which it was, only the owner's log says."
+    "of no rows, and of a region that failed or gave nothing that fits; which it was, only the owner's log says."
 )
 
 
-def job_tables(rows: Iterable[Row]) -> Iterator[Table]:
+def job_tables(rows: Iterable[Row]) -> Iterator[Table | Text]:
     """A table of the published models, if there are any, and one for each report: a phase that is an end in itself."""
     listed = list(rows)
     models = [row for row in listed if "agents" not in row]
@@ -28,14 +29,17 @@ def job_tables(rows: Iterable[Row]) -> Iterator[Table]:
         yield _models(models)
     for row in listed:
         if "agents" in row:
-            yield _report(row)
+            yield from _report(row)
 
 
 def agents_table(phase: Row) -> Table:
-    """How each agent of a phase stands, and why it did not answer."""
-    table = Table("agent", "state", "why")
+    """How each agent of a phase stands, why it did not answer, and what it has released where it did."""
+    names = list(dict.fromkeys(name for part in phase["agents"] for name in part.get("released", {})))
+    table = Table("agent", "state", "why", *names)
     for part in phase["agents"]:
-        table.add_row(part["agent"], part["state"], reason(part["code"], part["line"]) if part["code"] else "")
+        figures = (_figure(part.get("released", {}).get(name), "{:.6g}") for name in names)
+        why = reason(part["code"], part["line"]) if part["code"] else ""
+        table.add_row(part["agent"], part["state"], why, *figures)
     return table
 
 
@@ -55,8 +59,8 @@ def _models(rows: Iterable[Row]) -> Table:
     return table
 
 
-def _report(row: Row) -> Table:
-    """What each agent released in one phase, and the total."""
+def _report(row: Row) -> Iterator[Table | Text]:
+    """What each agent released in one phase, the total, and a footnote where a number may be none."""
     names = list(dict.fromkeys(name for part in row["agents"] for name in part["released"]))
     title = f"{row['phase']}, round {row['round']}: {row['participants']} of {row['invited']} agents"
     table = Table("agent", *names, title=title, title_justify="left")
@@ -71,9 +75,9 @@ def _report(row: Row) -> Table:
     empty = {name for name in names if 0 < marked[name] == len(row["agents"])}
     cells = (_figure(row["released"].get(name), "{:.6g}") + (_MARK if name in empty else "") for name in names)
     table.add_row("all", *cells)
+    yield table
     if any(marked.values()):
-        table.caption, table.caption_justify = _FOOTNOTE, "left"
-    return table
+        yield Text(_FOOTNOTE)
 
 
 def _figure(value: float | None, form: str) -> str:

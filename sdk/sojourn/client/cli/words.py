@@ -12,6 +12,8 @@ __all__ = [
     "ending",
     "event_line",
     "headline",
+    "missed_advice",
+    "packaged_file",
     "progress",
     "reason",
     "standing_lines",
@@ -31,6 +33,7 @@ _WHY: Final = {
     "store": "its disk refused a write",
 }
 _FIGURES: Final = ("loss", "auc")
+ROUNDS: Final = "the rounds program"
 
 
 def counted(number: int, word: str) -> str:
@@ -75,14 +78,14 @@ def waiting_line(waiting: Row) -> str:
 
 
 def progress(job: Row) -> str:
-    """`2/12`, or `2` as long as nobody knows of how many."""
-    return f"{job['round']}" if job["rounds"] is None else f"{job['round']}/{job['rounds']}"
+    """`2/12`, or `2` as long as nobody knows of how many; a survey that closed none has 0."""
+    return f"{job['round']}/{job['rounds']}" if job["rounds"] else f"{job['round']}"
 
 
 def headline(job: Row) -> str:
     """Name, state, and how far it is."""
     rounds = job["rounds"]
-    through = counted(job["round"], "round") if rounds is None else f"round {job['round']} of {rounds}"
+    through = f"round {job['round']} of {rounds}" if rounds else counted(job["round"], "round")
     return f"{job['name']}  {job['state']}  {through}"
 
 
@@ -113,15 +116,47 @@ def went_well(phase: Row) -> bool:
 
 def ending(job: Row) -> str | None:
     """How a job has ended, from what the coordinator shows of it; None where it is done or runs."""
-    return ended(job["state"], {**(job["error"] or {}), "by": job.get("cancelled_by")})
+    data = {**(job["error"] or {}), "by": job.get("cancelled_by")}
+    return ended(job["state"], data, _where(job.get("programs")))
 
 
-def ended(name: str, data: Row) -> str | None:
-    """How a job ended, from its last event; None where it is done."""
+def _where(programs: Row | None) -> str:
+    """Which file the lines of a rounds program are of, as far as a coordinator knows: it is told no names of files."""
+    if programs is None:
+        return ROUNDS
+    if programs["rounds"] == programs["agent"]:
+        return f"the job's program, in {programs['entry']!r}"
+    return packaged_file(programs["rounds"]) or f"{ROUNDS}, in {programs['entry']!r}"
+
+
+def packaged_file(digest: str) -> str | None:
+    """Name of the packaged round loop that has this digest; None for a program of somebody's own."""
+    from sojourn.client.parts import compiled
+
+    code = compiled("fedavg", "rounds")
+    return code.file if code.program.digest.hex() == digest else None
+
+
+def missed_advice(job: Row) -> Iterator[str]:
+    """What to do about a job that a missed quorum has ended; nothing for any other job."""
+    phase = job.get("phase")
+    if job["state"] == "failed" and phase and phase["state"] == "missed":
+        parts = [(part["state"], part["code"]) for part in phase["agents"]]
+        yield from advice((part for part in parts if part[0] != "silent"), any(part[0] == "silent" for part in parts))
+
+
+def ended(name: str, data: Row, where: str = ROUNDS) -> str | None:
+    """How a job ended, from its last event; None where it is done.
+
+    Args:
+        name: of the event, or the state.
+        data: of the event.
+        where: what the line is a line of.
+    """
     if name == "cancelled":
         return f"the job was cancelled by {data.get('by')}"
     if name == "failed":
-        line = f" at line {data['line']} of the rounds program" if data.get("line") else ""
+        line = f" at line {data['line']} of {where}" if data.get("line") else ""
         text = str(data.get("message") or "").removeprefix(f"{data.get('code')}: ")
         said = f": {text}" if text else ""
         return f"the job failed with {data.get('code')}{line}{said}"
