@@ -356,6 +356,13 @@ def test_what_regions_take_is_less_than_what_the_run_has(build, written, args, w
         refused(words, make)
 
 
+def test_what_all_regions_take_together_is_less_too(build):
+    again = f"    private(look, rows, {LIMITS})\n    release.count(seen"
+    source = SURVEY.replace("    release.count(seen", again)
+    assert build(program=source, fuel=2001).job.fuel == 2001
+    refused(r"in lines 9, 10 take fuel=1000 \+ 1000 = 2000 together, .*; write smaller ones", build, program=source, fuel=2000)
+
+
 def test_policies(build):
     with pytest.raises(ConfigError, match="no aggregation policy 'krum'; installed: fedavg; write one of these"):
         build(policy="krum")

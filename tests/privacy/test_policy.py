@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sojourn.codec import digest, hexdigest
+from sojourn.codec import digest, encode, hexdigest
+from sojourn.contracts import NO_PLAN
 from sojourn.errors import ConfigError, PolicyInvalid
 from sojourn.limits import MAX_DOCUMENT_BYTES, MAX_FUEL
 from sojourn.privacy import OwnerPolicy, check_policy, explain

@@ -134,12 +134,30 @@ def review_limits(code: Code, entry: str, args: Mapping[str, Scalar], fuel: int,
         memory: of the job, bytes.
 
     Raises:
-        UsageError: a region takes more than the whole run has, or a limit that is no number of the job.
+        UsageError: a region, or all that every run starts together, takes more than the whole run has, or a limit
+            that is no number of the job.
     """
-    for site in region_sites(code.program, entry):
+    sites = region_sites(code.program, entry)
+    for site in sites:
         for name, whole in (("fuel", fuel), ("memory", memory)):
             if name in site.limits:
                 _review_limit(code, site, name, args, whole)
+    own = [site for site in sites if site.always and site.function == entry and "fuel" in site.limits]
+    _review_sum(code, own, args, fuel)
+
+
+def _review_sum(code: Code, sites: Sequence[RegionSite], args: Mapping[str, Scalar], whole: int) -> None:
+    """Fuel of regions that every run starts adds up; memory comes back with the boxes."""
+    limits = [site.limits["fuel"] for site in sites]
+    taken = [args[limit.key] if isinstance(limit, Argument) else limit for limit in limits]
+    fuel = [limit for limit in taken if type(limit) is int]
+    if len(fuel) == len(sites) > 1 and sum(fuel) >= whole > 0:
+        lines = ", ".join(str(site.line) for site in sites)
+        raise UsageError(
+            f"{code.file}: the private regions in lines {lines} take fuel={' + '.join(map(str, fuel))} = {sum(fuel)} "
+            f"together, which is charged to the run's own, and the job gives a run fuel={whole} in all; write smaller "
+            "ones there, or pass a larger fuel= to build_submission"
+        )
 
 
 def _review_limit(code: Code, site: RegionSite, name: str, args: Mapping[str, Scalar], whole: int) -> None:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sojourn.vm.binding import REGION_LIMITS
-from sojourn.vm.op import METHODS, Op
+from sojourn.vm.op import ISA, METHODS, Op, Operand
 from sojourn.vm.program import NAMED, REST
 from sojourn.vm.reach import walk_functions
 from sojourn.vm.sites import UNKNOWN, literal_of, traced
@@ -41,12 +41,14 @@ class RegionSite:
         line: source line.
         starts: name of the function that the region runs; empty where it is a value.
         limits: what `fuel` and `memory` are: a literal or an `Argument`; without those that are unknown.
+        always: no call of the function returns without having come here.
     """
 
     function: str
     line: int
     starts: str
     limits: Mapping[str, Value | Argument]
+    always: bool
 
 
 _ORDER: Final = object()
@@ -91,7 +93,8 @@ class _Function:
                 limits = {name: values[k] for name, k in zip(REGION_LIMITS, positions, strict=True)}
                 known = {name: value for name, value in limits.items() if self._is_known(value)}
                 starts = self.program.codes[a].name if op == Op.PRIVATE else ""
-                found.append(RegionSite(self.code.name, self.code.lines[at], starts, MappingProxyType(known)))
+                line, always = self.code.lines[at], not _returns_without(self.code, at)
+                found.append(RegionSite(self.code.name, line, starts, MappingProxyType(known), always))
         return found
 
     def _follow(self, op: int, a: int, taken: list[object]) -> object:
@@ -107,6 +110,26 @@ class _Function:
         if isinstance(value, Argument):
             return not self.changed
         return value is not UNKNOWN and value is not _ORDER and value is not _ARGS
+
+
+def _returns_without(code: Code, at: int) -> bool:
+    """Whether control can come to a return of the function without the instruction at `at`."""
+    seen, work = {at}, [0]
+    while work:
+        here = work.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        op, a, b = code.instructions[here]
+        spec = ISA[op]
+        if op == Op.RETURN:
+            return True
+        if not spec.ends:
+            work.append(here + 1)
+        work += [operand for kind, operand in ((spec.a, a), (spec.b, b)) if kind is Operand.TARGET]
+        if code.handler_at[here] >= 0:
+            work.append(code.handlers[code.handler_at[here]].target)
+    return False
 
 
 def _harmless(op: int, a: int, taken: list[object]) -> bool:

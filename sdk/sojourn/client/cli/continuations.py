@@ -58,6 +58,8 @@ def show(
         say(f"has ended: {_ending(found)}")
     else:
         say("waits for nothing: it goes on at the line of its last frame")
+    if found.regions_failed:
+        say("a private region of it has failed: it ends with exit code 3")
     handles = _handles(found)
     say(f"handles: {len(handles)}" if handles else "handles: none")
     for each in handles:
@@ -129,6 +131,7 @@ def _as_json(found: SavedRun, runs: tuple[RunView, ...], source: list[str]) -> M
             "args": _values(pending.args, pending.label),
         },
         "ended": _ending(found) or None,
+        "regions_failed": found.regions_failed,
         "handles": _handles(found),
     }
 

@@ -52,7 +52,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     source: Annotated[Path, typer.Argument(help="Python source, or a program that `program build` made.")],
-    entry: Annotated[str | None, typer.Option("--entry", help="By default the only one.")] = None,
+    entry: Annotated[
+        str | None, typer.Option("--entry", help="By default the only one; with --rows, the only one of an agent.")
+    ] = None,
     args: Annotated[
         str, typer.Option("--args", help="JSON: an object is order.args (job.args); a list, the parameters themselves.")
     ] = "{}",
@@ -94,19 +96,21 @@ def run(
     if saved is not None and saved.program.digest != found.program.digest:
         raise UsageError(f"{resume} was saved from another program than {source}; pass the source it was run from")
     chosen = chosen_entry(found.program, entry if saved is None else saved.entry, rows=bool(rows))
-    _note_refusal(found, chosen)
+    given = _json_args(args)
+    known = given if isinstance(given, dict) and saved is None else None
+    _note_refusal(found, chosen, known, fuel, memory)
     manifest, graphs = read_plan(plan)
     data = DeskData(rows_by_stream(found.program, chosen, rows or []), manifest, graphs, read_weights(weights), clip,
                     max_weight)  # fmt: skip
     watcher = _watcher(found, quiet=quiet, as_json=as_json)
     if saved is not None:
         machine, desk = go_on(saved, data, watcher.heard)
+        watcher.failed_before = saved.regions_failed
     else:
-        given = _json_args(args)
         machine, desk = start_trial(found.program, chosen, data, watcher.heard, given, number, fuel, memory)
     with desk:
         trial = _trial(machine, desk, watcher, answers, breaks or [], step)
-        ended = _drive(trial, desk, found, save)
+        ended = _drive(trial, desk, found, watcher, save)
         _report(found.program, chosen, desk, watcher, ended, (fuel, memory), as_json=as_json)
     if ended is not None and (ended.outcome == "failed" or watcher.regions_failed):
         raise typer.Exit(EXIT_FAILED)
@@ -131,13 +135,26 @@ def program_of(source: Path) -> _Source:
     return _Source(verify(compile_source(text, source.name).encode()), text, source.name)
 
 
-def _note_refusal(found: _Source, entry: str) -> None:
-    """Say beforehand what `build_submission` would refuse; here it is run all the same, so that one can look at it."""
-    from sojourn.client.inside import review_inside
-    from sojourn.client.review import Code
+def _note_refusal(found: _Source, entry: str, args: dict[str, Any] | None, fuel: int, memory: int) -> None:
+    """Say beforehand what `build_submission` would refuse; here it is run all the same, so that one can look at it.
 
+    Args:
+        found: the program.
+        entry: that is run.
+        args: of the job; None where they are not known.
+        fuel: of the run.
+        memory: of the run, bytes.
+    """
+    from sojourn.client.arguments import review_args
+    from sojourn.client.inside import review_inside
+    from sojourn.client.review import Code, review_limits
+
+    code = Code(found.program, found.file)
     try:
-        review_inside(Code(found.program, found.file), entry)
+        review_inside(code, entry)
+        if args is not None:
+            review_limits(code, entry, args, fuel, memory)
+            review_args(code, entry, args)
     except UsageError as problem:
         tell(f"note: build_submission would refuse this: {problem}")
 
@@ -183,7 +200,7 @@ def _trial(
     return trial
 
 
-def _drive(trial: Trial, desk: Desk, found: _Source, save: Path | None) -> Ended | None:
+def _drive(trial: Trial, desk: Desk, found: _Source, watcher: ConsoleWatcher, save: Path | None) -> Ended | None:
     """Run to the end; None where it was stopped, which `save` keeps."""
     from sojourn.client.trial import NoAnswer, TrialStopped, save_run
 
@@ -201,7 +218,9 @@ def _drive(trial: Trial, desk: Desk, found: _Source, save: Path | None) -> Ended
         return ended
     if save is not None:
         save.touch(mode=0o600)  # it holds values of the rows
-        write_bytes(save, save_run(trial.machine, found.program, found.text, found.file, desk.objects), "saved run")
+        failed = watcher.regions_failed
+        data = save_run(trial.machine, found.program, found.text, found.file, desk.objects, regions_failed=failed)
+        write_bytes(save, data, "saved run")
         tell(f"{save}: go on with --resume {save}, look at it with: sojourn continuation show {save}")
     return None
 
@@ -256,7 +275,8 @@ def _say_ending(ending: Mapping[str, Any], watcher: ConsoleWatcher) -> None:
     if ending["outcome"] == "done":
         say(f"done: {ending['value']}")
         if watcher.regions_failed:
-            say("a private region failed, see above; each release of it that is shown is the neutral element")
+            when = "before this run was saved" if watcher.failed_before else "see above"
+            say(f"a private region failed, {when}; each release of it that is shown is the neutral element")
     elif ending["outcome"] == "failed":
         say(f"failed with {ending['code']} at {watcher.place(ending['line'])}")
         say(f"    the text, which stays with the owner: {ending['detail']}")

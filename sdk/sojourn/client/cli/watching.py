@@ -57,6 +57,7 @@ class ConsoleWatcher:
         self._source, self._file, self._quiet, self._json = source, file, quiet, as_json
         self.events: list[dict[str, Any]] = []
         self.trial: Trial | None = None
+        self.failed_before = False  # a private region, before the run was saved
 
     def effect(self, effect: Effect, line: int) -> None:
         """See `Watcher`."""
@@ -98,7 +99,7 @@ class ConsoleWatcher:
     @property
     def regions_failed(self) -> bool:
         """Whether a private region of this run failed, so that what it releases is neutral."""
-        return any("region_failed" in event for event in self.events)
+        return self.failed_before or any("region_failed" in event for event in self.events)
 
     def place(self, line: int) -> str:
         """A line by file, number and text."""

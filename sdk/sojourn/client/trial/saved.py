@@ -5,6 +5,7 @@ Rules of this module:
 * The file is a `Bundle` of the documents that an agent's journal holds, so that one decoder judges both: `program`,
   `state` (a journal record with snapshot and objects), `source`, and `body/<handle>` for computed tensors.
 * `sha256` is of the other items, so that a file that was damaged on a disk is not taken for another state of the run.
+* That a private region failed before the run was saved is kept: what that run ends with does not depend on its stops.
 * A file from somebody else is untrusted: the program is verified, the snapshot is loaded against it, and source lines
   are only shown if the source compiles to this program. Each refusal is the ordinary one.
 * It holds values of the rows that the run had read. Treat it like them.
@@ -30,6 +31,8 @@ __all__ = ["SavedRun", "load_saved", "save_run"]
 _BODY: Final = "body/"
 _FILE: Final = "file"
 _DIGEST: Final = "sha256"
+_REGIONS: Final = "regions"
+_FAILED: Final = b"failed"  # what that item says; without it none has
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class SavedRun:
         file: name of the source.
         objects: what handles stand for.
         bodies: joined datoms of computed tensors, by handle.
+        regions_failed: whether a private region had failed by then.
     """
 
     program: VerifiedProgram
@@ -51,6 +55,7 @@ class SavedRun:
     file: str
     objects: tuple[SealedObject, ...] = field(repr=False)
     bodies: Mapping[bytes, bytes] = field(repr=False)
+    regions_failed: bool = False
 
     @property
     def entry(self) -> str | None:
@@ -69,7 +74,15 @@ class SavedRun:
         return self.bodies[handle]
 
 
-def save_run(machine: Machine, program: VerifiedProgram, source: str, file: str, objects: ObjectTable) -> bytes:
+def save_run(
+    machine: Machine,
+    program: VerifiedProgram,
+    source: str,
+    file: str,
+    objects: ObjectTable,
+    *,
+    regions_failed: bool = False,
+) -> bytes:
     """The bytes of a stopped run.
 
     Args:
@@ -78,6 +91,7 @@ def save_run(machine: Machine, program: VerifiedProgram, source: str, file: str,
         source: of the program.
         file: the source's name.
         objects: what its handles stand for; handles that a person made up stand for nothing and are left out.
+        regions_failed: whether a private region has failed.
 
     Raises:
         UsageError: too large for one file.
@@ -93,6 +107,7 @@ def save_run(machine: Machine, program: VerifiedProgram, source: str, file: str,
         "state": encode(JournalRecord(Sealed(snapshot, refs, 0))),
         "source": source.encode("utf-8"),
         _FILE: file.encode("utf-8"),
+        **({_REGIONS: _FAILED} if regions_failed else {}),
         **{f"{_BODY}{ref.handle.hex()}": objects.body(ref.handle) for ref in refs if isinstance(ref.ref, BodyRefAt)},
     }
     data = encode(Bundle({**items, _DIGEST: _digest(items)}))
@@ -140,7 +155,9 @@ def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
         for name, body in items.items()
         if name.startswith(_BODY) and name.removeprefix(_BODY) in {handle.hex() for handle in live}
     }
-    return SavedRun(verified, machine, source, file, state.objects, bodies)
+    if items.get(_REGIONS, _FAILED) != _FAILED:
+        raise DecodeError("value", f"this is no saved run: what it says of its regions is not {_FAILED!r}")
+    return SavedRun(verified, machine, source, file, state.objects, bodies, _REGIONS in items)
 
 
 def _digest(items: Mapping[str, bytes]) -> bytes:

@@ -38,10 +38,16 @@ def chosen_entry(program: VerifiedProgram, wanted: str | None, *, rows: bool) ->
         if wanted not in names:
             raise UsageError(f"the program has no entry {wanted!r}; it has {', '.join(names)}")
         return wanted
+    agents = [name for name in names if not program.effects(name) - AGENT_EFFECTS and program.effects(name)]
     if rows and len(names) > 1:
-        names = [name for name in names if not program.effects(name) - AGENT_EFFECTS and program.effects(name)]
+        names = agents
     if len(names) != 1:
-        raise UsageError(f"the program has the entries {', '.join(program.entries)}; say which one: --entry NAME")
+        sides = (("an agent", agents), ("a coordinator", [name for name in program.entries if name not in agents]))
+        where = ", ".join(f"{side} runs {' or '.join(listed)}" for side, listed in sides if listed)
+        alone = f"; with --rows it is {agents[0]}" if len(agents) == 1 and not rows else ""
+        raise UsageError(
+            f"the program has the entries {', '.join(program.entries)}; say which one: --entry NAME ({where}{alone})"
+        )
     return names[0]
 
 
