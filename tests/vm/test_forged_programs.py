@@ -9,7 +9,7 @@ import pytest
 from sojourn.errors import ProgramInvalid
 from sojourn.vm import Done, Machine, Program, verify
 from sojourn.vm.disassembler import disassemble
-from sojourn.vm.op import UNARY, Op, pack
+from sojourn.vm.op import EXCEPTIONS, UNARY, Op, pack
 from sojourn.vm.program import Function, TupleConstant
 from sojourn.vm.shape import Shape
 from sojourn.vm.sites import effect_sites
@@ -36,6 +36,10 @@ REFUSED = {
     "a default too few": (
         program(*RETURN, changes={"functions": (MAIN, msgspec.structs.replace(MAIN, name="f", keyword_only=1))}),
         "not one for each parameter",
+    ),
+    "an exception of the host's": (
+        program(pack(Op.EXCEPTION, EXCEPTIONS.index("Cancelled")), pack(Op.RETURN)),
+        "a program does not raise Cancelled",
     ),
     "a fork of something": (
         program(*[pack(Op.CONST, 0)] * 4, pack(Op.FORK, 0, 1), pack(Op.RETURN)),

@@ -126,6 +126,12 @@ def ended(machine: Machine) -> None:
     machine.outcome = Failed("no such code", 1, "")
 
 
+def frames_left(machine: Machine) -> None:
+    machine.asked = None
+    machine.outcome = Failed("RuntimeError", 1, "")
+    machine.runs[0].frames[0].stack.append(None)  # as where it goes on
+
+
 def forgotten_child(machine: Machine) -> None:
     """A continuation whose last frame stands where nothing comes back to: only the effect that begins it has one."""
     local(machine, "late", asked(machine).args["child"])
@@ -182,6 +188,8 @@ FORGED: dict[str, tuple[str, Callable[[Machine], None], str]] = {
     "a child that waits": ("task.spawn", waiting_child, "a child begins without frames"),
     "a child without fuel": ("task.spawn", fuel, "a child's budget is out of range"),
     "a child with all memory": ("task.spawn", memory, "a child's budget is out of range"),
+    "an unbound item": ("log.note", lambda m: local(m, "late", [UNBOUND]), "an unbound variable inside of a value"),
+    "an end with frames": ("log.note", frames_left, "a run that has ended still has frames"),
     "an unknown end": ("log.note", ended, "failed with a code that there is not"),
     "a child that is kept": ("task.spawn", forgotten_child, "a continuation that waits for nothing"),
 }

@@ -16,6 +16,13 @@ CHANGED = "d = {1: 2}; it = iter(d); d[2] = 3; "
 SAME = {
     "round over the largest float": "return round(1.7976931348623157e308, -308)",
     "bytes of a walk that fails": CHANGED + "return bytes(it)",
+    "dict of a pair whose walk fails": CHANGED + "return dict([it])",
+    "divmod of too large an integer by nothing": "return divmod(10**400, 0.0)",
+    "bits without an end": "return [int('1' * 5000, 2) == 2**5000 - 1, int('0x' + 'f' * 5000, 0) == 16**5000 - 1]",
+    "few digits in long text": "return [int(b' ' * 5000 + b'1'), int('1_' * 2500 + '1') == int(b'1_' * 2500 + b'1')]",
+    "no number in a long text": "return int('x' + '1' * 5000)",
+    "no digit of its base in a long text": "return int('1' * 300 + '8' * 5000, 8)",
+    "no number outside of ASCII": "return int('\xe9' * 300)",
     "slice from a walk that fails": CHANGED + "x = [1]; x[0:1] = it; return x",
     "slice of a dict deleted": "d = {}; del d[1:2]",
     "int with a base that is no integer": "return int('1', 1.5)",
@@ -65,6 +72,14 @@ OWN = {
     "keys of a dict exchanged in a loop": (
         "d = {1: 1, 2: 2}\n    for k in d:\n        del d[2]\n        d[3] = 1",
         "RuntimeError: dictionary keys changed during iteration",
+    ),
+    "digits without an end": (
+        "return int('-' + '1' * 4301)",
+        "ValueError: Exceeds the limit (4300 digits) for integer string conversion",
+    ),
+    "digits outside of Latin-1": (
+        "return int('\u0661')",
+        "ValueError: repr() of text beyond Latin-1 is not the same on every machine; use str()",
     ),
     "repr of text beyond Latin-1": (
         "return repr('\u0142')",

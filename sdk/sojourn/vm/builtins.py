@@ -354,6 +354,7 @@ def _divmod(run: Run, args: Arguments, _: Keywords) -> Value:
         kinds = f"'{type_name(left)}' and '{type_name(right)}'"
         raise Raised("TypeError", f"unsupported operand type(s) for divmod(): {kinds}")
     if right == 0 and float in (type(left), type(right)):
+        float_of(run, left)  # both are floats before anything is divided
         raise Raised("ZeroDivisionError", "float divmod()")
     run.allocate(56 + 2 * SLOT)
     return (binary(run, "//", left, right), binary(run, "%", left, right))

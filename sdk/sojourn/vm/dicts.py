@@ -21,8 +21,10 @@ def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
     for position, pair in enumerate(items_of(run, source)):
         try:
             items = list_of(run, pair)
-        except Raised:
+        except Raised as problem:
             refuse_box("iterate over", pair)
+            if problem.type_name != "TypeError":  # a walk that fails
+                raise
             raise Raised(
                 "TypeError", f"cannot convert dictionary update sequence element #{position} to a sequence"
             ) from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["MAX_WIDTH", "check_format"]
+__all__ = ["MAX_DIGITS", "MAX_WIDTH", "check_format"]
 
 MAX_WIDTH: Final = 1_000
+MAX_DIGITS: Final = 4_300  # of an integer as text: what CPython 3.11 comes with
 
 _SPEC: Final = re.compile(
     r"(?:[\x20-\x7e]?[<>=^])?[-+ ]?z?#?0?(?P<width>[0-9]{0,5})[_,]?(?:\.(?P<precision>[0-9]{1,5}))?[bcdeEfFgGosxX%]?"

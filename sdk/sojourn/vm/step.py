@@ -58,9 +58,7 @@ def step(run: Run, floor: int) -> Stop | None:
 
 
 def step_to(run: Run, floor: int, marks: dict[int, frozenset[int]]) -> Stop | None:
-    """As `step`, and also until a jump, a call or the beginning of a loop leads to one of `marks`, by function."""
-    if run.fuel == 0:
-        raise Exhausted("fuel")
+    """As `step`, with more fuel than `floor`; ends too where a jump, call or loop leads to a mark of its function."""
     codes, handlers = run.program.codes, HANDLERS
     while run.fuel > floor:
         frame = run.frames[-1]

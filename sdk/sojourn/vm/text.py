@@ -1,7 +1,7 @@
 """Text of values: `str`, `repr`, formats, and numbers from text.
 
 What depends on a machine's Unicode tables is refused: `repr` of text beyond Latin-1, digits outside ASCII. Long
-integers have CPython's limit of 4300 digits, whatever the host's setting.
+integers have CPython's limit of 4300 digits; `verify` refuses a host that is set to less.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import Final
 
 from sojourn.vm.compare import MAX_DEPTH
 from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
-from sojourn.vm.formats import MAX_WIDTH, check_format
+from sojourn.vm.formats import MAX_DIGITS, MAX_WIDTH, check_format
 from sojourn.vm.state import SLOT, Run, bytes_of_text
 from sojourn.vm.values import Box, DictView, ExcValue, SetValue, Value, ViewKind, canonical_float, type_name
 
 __all__ = ["ascii_of", "exception_text", "float_of", "format_by", "format_of", "int_of", "repr_of", "str_of"]
 
-MAX_DIGITS: Final = 4_300
 _TOO_LONG: Final = 10**MAX_DIGITS
 
 
@@ -236,17 +235,25 @@ def int_of(run: Run, value: Value, base: int | None) -> int:
 
 def _int_of_text(run: Run, value: str | bytes, base: int) -> int:
     run.spend(len(value) >> 2)
-    digits = sum(1 for character in value if str(character).isalnum()) if len(value) > MAX_DIGITS else 0
-    if digits > MAX_DIGITS:
-        raise Raised("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
-    if value.isascii():
-        run.allocate(bytes_of_int_text(len(value)))
-        try:
-            return int(value, base)
-        except ValueError as problem:
-            raise Raised("ValueError", str(problem)) from None
     run.allocate(bytes_of_int_text(len(value)))
-    raise Raised("ValueError", f"invalid literal for int() with base {base}: {value[:200]!r}")
+    if not value.isascii():
+        raise Raised("ValueError", f"invalid literal for int() with base {base}: {repr_of(run, value)[:200]}")
+    if len(value) > MAX_DIGITS and _too_long(value if isinstance(value, str) else value.decode("ascii"), base):
+        raise Raised("ValueError", f"Exceeds the limit ({MAX_DIGITS} digits) for integer string conversion")
+    try:
+        return int(value, base)
+    except ValueError as problem:
+        raise Raised("ValueError", str(problem)) from None
+
+
+def _too_long(text: str, base: int) -> bool:
+    """Whether a number begins with more digits than are read; as in CPython, powers of two have no such limit."""
+    digits = text.lstrip()
+    digits = digits[digits[:1] in ("+", "-") :].replace("_", "")
+    if base in (2, 4, 8, 16, 32) or (base == 0 and digits[1:2] in tuple("bBoOxX")):
+        return False
+    known = digits[: MAX_DIGITS + 1]
+    return len(known) > MAX_DIGITS and all(letter.isalnum() and int(letter, 36) < (base or 10) for letter in known)
 
 
 def bytes_of_int_text(length: int) -> int:

@@ -7,15 +7,16 @@ that a snapshot's frames can be checked, and the effects that each entry can rea
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 
 from sojourn.codec import digest
-from sojourn.errors import ProgramInvalid
+from sojourn.errors import MachineError, ProgramInvalid
 from sojourn.limits import MAX_CONSTANTS, MAX_INSTRUCTIONS, MAX_NAME_CHARS
 from sojourn.vm.binding import BoundCall, bind_call, bind_private, limits_of
 from sojourn.vm.effects import EFFECTS, bind
-from sojourn.vm.formats import check_format
+from sojourn.vm.formats import MAX_DIGITS, check_format
 from sojourn.vm.op import (
     BINARY,
     BUILTINS,
@@ -115,7 +116,14 @@ def verify(program_bytes: bytes) -> VerifiedProgram:
     Raises:
         DecodeError: not the canonical encoding of a program record.
         ProgramInvalid: well encoded, but not a program that may run; the message names function and instruction.
+        MachineError: this process is set to write fewer digits of an integer than the language has.
     """
+    most = sys.get_int_max_str_digits()
+    if 0 < most < MAX_DIGITS:
+        raise MachineError(
+            f"this process writes integers of at most {most} digits, programs have {MAX_DIGITS}; "
+            "unset PYTHONINTMAXSTRDIGITS, or set it to 4300 or 0"
+        )
     program = Program.decode(program_bytes)
     if program.contract != CONTRACT:
         raise ProgramInvalid(
@@ -190,20 +198,6 @@ class _FunctionCheck:
         self.loops: set[int] = set()
         self.boxed = frozenset((*function.cells, *function.free))
         self.variables: set[int] = set()
-        self.limits = {
-            **_RANGES,
-            Operand.CONST: len(program.constants),
-            Operand.CLASSES: len(program.constants),
-            Operand.CELL: len(function.locals),
-            Operand.CLOSURE: len(program.functions),
-            Operand.LOCAL: len(function.locals),
-            Operand.LOOP: len(function.locals),
-            Operand.NAME: len(program.names),
-            Operand.EFFECT: len(program.names),
-            Operand.TARGET: len(self.instructions),
-            Operand.FUNCTION: len(program.functions),
-            Operand.SHAPE: len(program.shapes),
-        }
 
     def _fail(self, at: int, why: str) -> ProgramInvalid:
         return ProgramInvalid(f"function {self.function.name}, instruction {at}: {why}")
