@@ -27,7 +27,7 @@ app = command_group(
 )
 data = sub_group(
     "The owner's private streams.",
-    "sojourn-agent data import --state hospital-1 --stream patients rows.npz",
+    "sojourn-agent data import --state hospital-1 --stream patients rows.csv",
     "sojourn-agent data show --state hospital-1",
 )
 policy = sub_group("The owner's policy.", "sojourn-agent policy check hospital-1/policy.toml")
@@ -53,25 +53,41 @@ def enrol(
         say(f"enrolled as {entry.name} ({entry.key.hex()[:16]}…); keys are in {state}, nobody else has them")
 
 
-@data.command("import", epilog=example("sojourn-agent data import --state hospital-1 --stream patients rows.npz"))
+@data.command(
+    "import",
+    epilog=example(
+        "sojourn-agent data import --state hospital-1 --stream patients rows.npz\n\n"
+        "Example: sojourn-agent data import --state hospital-1 --stream patients --allow-nan bp rows.csv"
+    ),
+)
 def import_data(
     state: STATE,
     stream: Annotated[str, typer.Option("--stream", help="Name of the stream; made if it does not exist.")],
-    file: Annotated[Path, typer.Argument(help=".npz file with one array for each field, first axis rows.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help=".csv with a header (age, sex:bool, x[0], x[1]), or .npz with an array of rows for each field."
+        ),
+    ],
+    allow_nan: Annotated[
+        list[str] | None,
+        typer.Option("--allow-nan", help="A field that may hold NaN and infinities, where the stream is made here."),
+    ] = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Append the rows of an .npz file to a private stream."""
-    from sojourn.agent.data import AgentStreams, fields_of, read_columns
+    """Append the rows of a .csv or .npz file to a private stream: all of them, or none if one does not fit."""
+    from sojourn.agent.data import AgentStreams, import_rows
     from sojourn.agent.folder import AgentPaths
+    from sojourn.errors import UsageError
     from sojourn.streams import StateFolder
 
-    columns = read_columns(file)
     with StateFolder.open(state, "agent") as folder:
         streams = AgentStreams(AgentPaths(folder.path).streams)
         try:
-            if stream not in streams.names():
-                streams.create(stream, fields_of(columns))
-            rows = streams.append(stream, columns)
+            rows = import_rows(streams, stream, file, allow_nan or ())
+        except UsageError:
+            folder.undo()
+            raise
         finally:
             streams.close()
     if as_json:
@@ -94,16 +110,19 @@ def show_data(state: STATE, as_json: AS_JSON = False) -> None:
                     "stream": info.name,
                     "rows": info.rows,
                     "fields": {name: [field.dtype, *field.shape] for name, field in info.fields.items()},
+                    "nan": [name for name, field in info.fields.items() if field.nan],
                 }
                 for info in found
             ]
         )
         return
     for info in found:
-        fields = ", ".join(f"{name}: {field.dtype}{list(field.shape)}" for name, field in info.fields.items())
+        fields = ", ".join(
+            f"{name}: {field.dtype}{list(field.shape)}{' or NaN' * field.nan}" for name, field in info.fields.items()
+        )
         say(f"{info.name}: {info.rows} rows of {fields}")
     if not found:
-        say(f"no streams yet; make one with: sojourn-agent data import --state {state} --stream NAME FILE.npz")
+        say(f"no streams yet; make one with: sojourn-agent data import --state {state} --stream NAME FILE.csv")
 
 
 @app.command(epilog=example("sojourn-agent run --state hospital-1 --coordinator wss://127.0.0.1:7443"))

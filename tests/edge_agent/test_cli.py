@@ -16,6 +16,7 @@ import pytest
 import structlog
 from sojourn.crypto import TrustLayout, create_trust
 from sojourn.registrar import RegistrarState, parse_token, serve
+from sojourn.streams import TableStream
 from sojourn.testing.fleet import free_ports
 from sojourn_agent.cli import app
 from sojourn_agent.daemon import _Narrator
@@ -141,7 +142,7 @@ def test_data_goes_in_and_only_its_shape_is_shown(tmp_path):
     assert "patients: 14 rows of x: f32[3], y: i64[]" in shown.stdout
     assert "12345" not in shown.stdout
     assert json.loads(invoke("data", "show", "--state", folder, "--json").stdout) == [
-        {"stream": "patients", "rows": 14, "fields": {"x": ["f32", 3], "y": ["i64"]}}
+        {"stream": "patients", "rows": 14, "fields": {"x": ["f32", 3], "y": ["i64"]}, "nan": []}
     ]
 
 
@@ -161,6 +162,104 @@ def test_rows_that_do_not_fit_change_nothing(tmp_path, columns, message):
     assert done.exit_code == 2
     assert message in done.stderr
     assert "2 rows" in invoke("data", "show", "--state", folder).stdout
+
+
+def imported(folder, file, *options):
+    return invoke("data", "import", "--state", folder, "--stream", "patients", *options, file)
+
+
+def stored(folder, name="patients"):
+    with TableStream.open(folder / "streams" / name, readonly=True) as table:
+        return table.read(0, 100, table.extent())
+
+
+def test_a_csv_goes_in_with_its_types_and_again_with_those_of_the_stream(tmp_path):
+    folder, file = tmp_path / "state", tmp_path / "rows.csv"
+    file.write_text(
+        "\N{ZERO WIDTH NO-BREAK SPACE}age,sex:bool,x[0],x[1],seen:i64\n61,true,1,-.5,1700000000\n47.5, 0,2e1,3,-1\n\n"
+    )
+    assert imported(folder, file).exit_code == 0
+    assert (
+        "2 rows of age: f32[], seen: i64[], sex: bool[], x: f32[2]" in invoke("data", "show", "--state", folder).stdout
+    )
+    file.write_text("seen,sex,x[0],x[1],age\n1700000001,1,0,0,20\n")
+    assert json.loads(imported(folder, file, "--json").stdout) == {"stream": "patients", "rows": 3}
+    found = stored(folder)
+    assert found["age"].tolist() == [61.0, 47.5, 20.0]
+    assert found["sex"].tolist() == [True, False, True]
+    assert found["x"].tolist() == [[1.0, -0.5], [20.0, 3.0], [0.0, 0.0]]
+    assert found["seen"].tolist() == [1_700_000_000, -1, 1_700_000_001]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age,bp\n1,2\n3,\n", "rows.csv:3: bp: '' is no number; write a number of type f32"),
+        ("age,bp\n1,2\n3,1_000\n", "rows.csv:3: bp: '1_000' is no number"),
+        ("age,bp\n1,2\n\n3,4\n", "rows.csv:3: the line is empty"),
+        ("age,bp\n1,2,3\n", "rows.csv:2: 3 values, the header names 2"),
+        ("age,bp\n1,nan\n", "rows.csv:2: bp: 'nan' may not stand in this field"),
+        ("age,bp\n1,-inf\n", "rows.csv:2: bp: '-inf' may not stand in this field"),
+        ("age,bp\n1,1e39\n", "rows.csv:2: bp: 1e39 is too large for f32; give the column another type, such as bp:f64"),
+        ("age,bp\n1,16777217\n", "rows.csv:2: bp: 16777217 would be rounded in f32"),
+        ("age,bp:i8\n1,2\n1,300\n", "rows.csv:3: bp:i8: 300 is not in i8, -128 to 127"),
+        ("age,bp:u8\n1,-1\n", "rows.csv:2: bp:u8: -1 is not in u8, 0 to 255"),
+        ("age,bp:bool\n1,2\n", "rows.csv:2: bp:bool: '2' is no bool"),
+        ("age,bp:bf16\n1,2\n", "rows.csv:1: 'bp:bf16': bf16 are bit patterns"),
+        ("age,age[1]\n1,2\n", "rows.csv:1: field 'age' stands twice"),
+        ("1,2\n3,4\n", "rows.csv:1: '1' is a number; the first line has to name the columns"),
+        ("age,bp\n", "rows.csv has no rows"),
+        ("", "rows.csv is empty"),
+        ('age,bp\n1,"2\n', "rows.csv: "),
+    ],
+)
+def test_a_csv_with_a_mistake_changes_nothing(tmp_path, text, message):
+    folder, file = tmp_path / "state", tmp_path / "rows.csv"
+    file.write_text(text)
+    done = imported(folder, file)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert not folder.exists(), "no stream was made, and no folder"
+    file.write_text("age,bp\n1,2\n")
+    assert imported(folder, file).exit_code == 0
+    file.write_text(text)
+    assert imported(folder, file).exit_code == 2
+    assert stored(folder)["age"].tolist() == [1.0]
+
+
+def test_a_csv_that_is_not_the_streams_says_how_to_write_it(tmp_path):
+    folder, file = tmp_path / "state", tmp_path / "rows.csv"
+    imported(folder, saved(tmp_path / "a.npz", x=np.zeros((1, 2)), y=np.zeros(1, np.int64), z=np.zeros((1, 2, 2))))
+    for text, message in (
+        ("x,y,z\n1,2,3\n", "field 'x' of the stream is written x[0] to x[1] in a header"),
+        ("x[0],x[1],y:f32,z\n1,2,3,4\n", "y:f32: this field of the stream is i64"),
+        ("x[0],x[1],y[0],z\n1,2,3,4\n", "field 'y' of the stream is one number, written y in a header"),
+        ("x[0],x[1],y,z\n1,2,3,4\n", "which no .csv can hold"),
+        ("x[0],x[1]\n1,2\n", "the table has exactly x, y, z"),
+    ):
+        file.write_text(text)
+        done = imported(folder, file)
+        assert (done.exit_code, message in " ".join(done.stderr.split())) == (2, True), done.stderr
+    assert len(stored(folder)["y"]) == 1
+
+
+def test_a_field_holds_nan_only_where_it_was_declared_to(tmp_path):
+    folder, file = tmp_path / "state", tmp_path / "rows.csv"
+    bad = saved(tmp_path / "bad.npz", age=np.array([1.0, 2.0]), bp=np.array([1.0, np.inf]))
+    done = imported(folder, bad)
+    assert done.exit_code == 2
+    assert "column 'bp' holds a NaN or an infinity, first in row 1 (counting from 0)" in " ".join(done.stderr.split())
+    assert not folder.exists()
+    assert "no column 'pb'" in imported(folder, bad, "--allow-nan", "pb").stderr
+    assert imported(folder, bad, "--allow-nan", "bp").exit_code == 0
+    assert "age: f64[], bp: f64[] or NaN" in invoke("data", "show", "--state", folder).stdout
+    file.write_text("age,bp\n3,NaN\n")
+    assert imported(folder, file).exit_code == 0
+    file.write_text("age,bp\nnan,3\n")
+    assert "rows.csv:2: age: 'nan' may not stand" in imported(folder, file).stderr
+    refused = imported(folder, file, "--allow-nan", "age").stderr
+    assert "age finite, bp any" in " ".join(refused.split())
+    assert np.isnan(stored(folder)["bp"][2])
 
 
 def test_files_that_are_no_columns(tmp_path):

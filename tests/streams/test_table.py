@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sojourn.codec import Kind, header_of
 from sojourn.errors import LogCorrupt, StateInUse, StreamFieldMissing, UsageError
 from sojourn.streams import Field, LogStream, TableStream
 
@@ -204,3 +205,39 @@ def test_rot_in_a_row_group_is_found_when_it_is_read(path):
         same(table.read(50, 50, end), rows(50, 1))
         with pytest.raises(LogCorrupt, match="checksum"):
             table.read(0, 1, end)
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        (Field("f32"), np.float32([0, 1e38]), np.float32([0, np.nan])),
+        (Field("f64", (2,)), np.zeros((2, 2)), np.array([[0, 1], [2, -np.inf]])),
+        (Field("f16"), np.float16([0, 6e4]), np.float16([0, np.inf])),
+        (Field("bf16"), np.uint16([0xFF7F, 0x7F7F]), np.uint16([0, 0xFF80])),
+    ],
+)
+def test_a_nan_is_refused_with_its_row_unless_the_field_takes_it(path, field, good, bad):
+    with TableStream.create(path, {"v": field, "n": Field("i64")}) as table:
+        table.append({"v": good, "n": np.arange(2)})
+        with pytest.raises(UsageError, match=r"column 'v' holds a NaN or an infinity, first in .*row 1 .*nan=True"):
+            table.append({"v": bad, "n": np.arange(2)})
+        assert table.extent() == 2
+    loose = Field(field.dtype, field.shape, nan=True)
+    with TableStream.create(path.with_name("loose"), {"v": loose, "n": Field("i64")}) as table:
+        table.append({"v": bad, "n": np.arange(2)})
+    with TableStream.open(path.with_name("loose")) as table:
+        assert table.fields == {"n": Field("i64"), "v": loose}
+        assert table.read(0, 2, 2)["v"].tobytes() == bad.tobytes()
+
+
+def test_types_without_nan_cannot_be_declared_to_hold_it():
+    with pytest.raises(UsageError, match="i64 holds no NaN"):
+        Field("i64", nan=True)
+
+
+def test_a_table_of_finite_fields_is_written_as_before(path):
+    """Its schema is of the first version, so that programs of before read it."""
+    with TableStream.create(path, {"v": Field("f32")}):
+        pass
+    with LogStream.open(path, readonly=True) as log:
+        assert header_of(next(log.records())[1]) == (Kind.TABLE, 1)

@@ -1,6 +1,7 @@
 """The owner's private streams in a state folder, and the same behind the owner's policy.
 
 Rules: a stream is a table under `streams/<name>/`; its name is a plain file name; rows are appended, never changed.
+An import adds all rows of a file or none, and makes no stream if it adds none.
 A program sees a stream only through `AdmittedStreams`, which asks the admission of its order each time.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,16 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from sojourn.agent.csvrows import read_csv
 from sojourn.datoms import DType
 from sojourn.errors import ConfigError, StreamFieldMissing, UsageError
 from sojourn.labels import Label
-from sojourn.streams import Field, TableStream
+from sojourn.streams import Field, TableStream, fitting_columns
 
 if TYPE_CHECKING:  # a command that only shows or fills streams loads neither machine nor policy
     from sojourn.agent.objects import Array, OpenStream
     from sojourn.privacy import Admission
 
-__all__ = ["AdmittedStreams", "AgentStreams", "StreamInfo", "fields_of", "read_columns", "read_streams"]
+__all__ = ["AdmittedStreams", "AgentStreams", "StreamInfo", "fields_of", "import_rows", "read_columns", "read_streams"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NPZ: Final = "give one plain array for each field, first axis rows, saved with numpy.savez(path, x=..., y=...)"
@@ -46,17 +48,24 @@ class StreamInfo:
     rows: int
 
 
-def fields_of(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, Field]:
+def fields_of(columns: Mapping[str, npt.NDArray[Any]], nan: Collection[str] = ()) -> dict[str, Field]:
     """The fields that fit some columns: their types, and their shapes without the first axis.
 
+    Args:
+        columns: arrays, first axis rows.
+        nan: names of those that may hold NaN and infinities.
+
     Raises:
-        UsageError: a column without rows, or of a type that streams do not hold.
+        UsageError: a column without rows, or of a type that streams do not hold; or a name in `nan` of no float column.
     """
+    unknown = sorted(set(nan) - set(columns))
+    if unknown:
+        raise UsageError(f"there is no column {unknown[0]!r} that could hold NaN; columns: {', '.join(columns)}")
     fields: dict[str, Field] = {}
     for name, array in columns.items():
         if array.ndim == 0:
             raise UsageError(f"column {name!r} is one number; a column has one entry for each row")
-        fields[name] = Field(DType.of(array.dtype).name_of, array.shape[1:])
+        fields[name] = Field(DType.of(array.dtype).name_of, array.shape[1:], name in nan)
     return fields
 
 
@@ -94,7 +103,8 @@ class AgentStreams:
         """Append rows, durably; returns the new number of rows.
 
         Raises:
-            UsageError: no such stream, or columns that do not fit its fields; nothing was appended.
+            UsageError: no such stream, or columns that do not fit its fields, or a NaN or an infinity where the field
+                was not declared to hold them (`Field(..., nan=True)`); nothing was appended.
         """
         table = self.table(name)
         rows = table.append(columns)
@@ -189,6 +199,37 @@ def read_columns(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not columns:
         raise ConfigError(f"{path} holds no arrays; {_NPZ}")
     return columns
+
+
+def import_rows(streams: AgentStreams, name: str, path: Path, nan: Collection[str] = ()) -> int:
+    """Append the rows of an `.npz` or `.csv` file, durably, all or none; returns the new number of rows.
+
+    Args:
+        streams: the agent's.
+        name: of the stream; made if it does not exist, unless the rows do not fit.
+        path: of the file.
+        nan: names of fields that may hold NaN and infinities, if the stream is made here.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        UsageError: it holds something else than rows of this stream; the message says where. Nothing was changed.
+    """
+    known = streams.info(name).fields if name in streams.names() else None
+    if known is not None and any(field not in known or not known[field].nan for field in nan):
+        raise UsageError(
+            f"stream {name!r} exists, and what its fields may hold was said when it was made ({_words(known)}); leave "
+            "--allow-nan out, or import into a new stream"
+        )
+    columns = read_csv(path, known, nan=frozenset(nan)) if path.suffix.lower() == ".csv" else read_columns(path)
+    if known is None:
+        fields = fields_of(columns, nan)
+        fitting_columns(fields, columns)  # a stream is not made for rows that it would refuse
+        streams.create(name, fields)
+    return streams.append(name, columns)
+
+
+def _words(fields: Mapping[str, Field]) -> str:
+    return ", ".join(f"{name} {'any' if field.nan else 'finite'}" for name, field in fields.items())
 
 
 def read_streams(folder: Path) -> list[StreamInfo]:

@@ -17,11 +17,12 @@ from sojourn.streams.contract import (
     Sealed,
     Stream,
 )
+from sojourn.streams.fields import Field, fitting_columns
 from sojourn.streams.files import FileLock, write_atomic
 from sojourn.streams.folder import STATE_VERSION, StateFolder
 from sojourn.streams.log import LogSpec, LogStream
 from sojourn.streams.ring import RingStream
-from sojourn.streams.table import Field, TableStream
+from sojourn.streams.table import TableStream
 
 __all__ = [
     "START",
@@ -43,5 +44,6 @@ __all__ = [
     "StateFolder",
     "Stream",
     "TableStream",
+    "fitting_columns",
     "write_atomic",
 ]

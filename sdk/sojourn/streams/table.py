@@ -2,12 +2,12 @@
 
 Rules:
 
-* The log's first record is the schema. Each other record is a row group: a header and one block for each field in the
-  order of their names, joined so that payloads are aligned. A row group is there whole or not at all; a long append
-  makes several.
+* The log's first record is the schema (`fields`). Each other record is a row group: a header and one block for each
+  field in the order of their names, joined so that payloads are aligned. A row group is there whole or not at all; a
+  long append makes several.
 * Rows have numbers from 0 and never change. `extent` counts rows that are synced, so a reader that has fixed an extent
   can read all of it after any crash.
-* Types are exact: nothing is converted in silence.
+* Types are exact: nothing is converted in silence. Which values fit is for `fields` to say.
 * Any number of threads may use one table; any number of processes may read it.
 """
 
@@ -17,7 +17,6 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
@@ -25,55 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sojourn.codec import Kind, Record, decode, encode
-from sojourn.datoms import ALIGNMENT, Block, BlockKind, Codec, DType, join_datoms, split_datoms
+from sojourn.datoms import ALIGNMENT, Block, BlockKind, Codec, join_datoms, split_datoms
 from sojourn.errors import DecodeError, LogCorrupt, StreamFieldMissing, UsageError
-from sojourn.limits import BLOCK_PAYLOAD_BYTES, MAX_BLOCK_PAYLOAD_BYTES, MAX_NAME_CHARS, MAX_RANK, MAX_RECORD_BYTES
+from sojourn.limits import BLOCK_PAYLOAD_BYTES, MAX_NAME_CHARS, MAX_RECORD_BYTES
 from sojourn.streams.contract import START, Cursor
+from sojourn.streams.fields import Field, decode_fields, encode_fields, fitting_columns
 from sojourn.streams.log import LogSpec, LogStream
 
-__all__ = ["Field", "TableStream"]
+__all__ = ["TableStream"]
 
 _MAX_FIELDS: Final = 256
 _GROUPS_KEPT: Final = 4
 _HEAD_BYTES: Final = 2 * ALIGNMENT
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A column: what each row holds under one name.
-
-    Attributes:
-        dtype: name of the element type, `"f32"`, `"i64"`, `"bool"`, …
-        shape: of one row's value; empty for a scalar.
-
-    Raises:
-        UsageError: there is no such type, or a shape without elements.
-    """
-
-    dtype: str
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
-        if len(self.shape) >= MAX_RANK or any(size < 1 for size in self.shape):
-            raise UsageError(f"a field of shape {self.shape}; write at most {MAX_RANK - 1} axes, each 1 or more")
-        if self.row_bytes > MAX_BLOCK_PAYLOAD_BYTES:
-            raise UsageError(f"a field of {self.row_bytes} bytes a row; the limit is {MAX_BLOCK_PAYLOAD_BYTES}")
-
-    @property
-    def type(self) -> DType:
-        """The element type."""
-        return DType.from_name(self.dtype)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row's value."""
-        return int(np.prod(self.shape, dtype=object)) * self.type.itemsize
-
-
-class _Schema(Record, frozen=True):
-    KIND: ClassVar[int] = Kind.TABLE
-    fields: tuple[tuple[str, str, tuple[int, ...]], ...]  # (name, dtype, shape) in the order of names
 
 
 class _RowGroup(Record, frozen=True):
@@ -110,8 +72,7 @@ class TableStream:
         """
         if not 0 < len(fields) <= _MAX_FIELDS or not all(0 < len(name) <= MAX_NAME_CHARS for name in fields):
             raise UsageError(f"a table has 1 to {_MAX_FIELDS} fields with names of 1 to {MAX_NAME_CHARS} characters")
-        schema = _Schema(tuple((name, fields[name].dtype, fields[name].shape) for name in sorted(fields)))
-        LogStream.create(path, spec, [encode(schema)]).close()
+        LogStream.create(path, spec, [encode_fields(fields)]).close()
         return cls.open(path)
 
     @classmethod
@@ -136,8 +97,7 @@ class TableStream:
         if first is None:
             raise UsageError(f"the log at {path} is no table: it is empty")
         try:
-            schema = decode(_Schema, first[1])
-            fields = {name: Field(dtype, shape) for name, dtype, shape in schema.fields}
+            fields = decode_fields(first[1])
         except (DecodeError, UsageError) as problem:
             raise UsageError(f"the log at {path} is no table: {problem}") from None
         return cls(log, fields, START, readonly=readonly)
@@ -157,7 +117,7 @@ class TableStream:
         Raises:
             UsageError: fields are missing or unknown, or an array does not fit; nothing was appended.
         """
-        arrays = self._fitting(columns)
+        arrays = fitting_columns(self._fields, columns)
         rows = len(next(iter(arrays)))
         widest = max(field.row_bytes for field in self._fields.values())
         total = sum(field.row_bytes for field in self._fields.values())
@@ -237,23 +197,6 @@ class TableStream:
     def _joined(self, name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
         field = self._fields[name]
         return np.concatenate(parts) if parts else np.empty((0, *field.shape), field.type.numpy)
-
-    def _fitting(self, columns: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The arrays in the order of the fields, all of one length."""
-        if set(columns) != set(self._fields):
-            raise UsageError(f"columns {', '.join(sorted(columns))}; the table has exactly {', '.join(self._fields)}")
-        arrays: list[NDArray[Any]] = []
-        for name, field in self._fields.items():
-            array = np.asarray(columns[name])
-            if array.dtype != field.type.numpy or array.shape[1:] != field.shape or not array.ndim:
-                raise UsageError(
-                    f"column {name!r} is {array.dtype} of shape {array.shape}; the table takes {field.type.numpy} of "
-                    f"shape (rows, {', '.join(map(str, field.shape))}): convert it with .astype or .reshape first"
-                )
-            arrays.append(array)
-        if len({len(array) for array in arrays}) != 1:
-            raise UsageError("columns of different lengths; give every field the same number of rows")
-        return arrays
 
     def _encode(self, arrays: list[NDArray[Any]]) -> bytes:
         datoms = [encode(_RowGroup(self._rows, len(arrays[0])))]
