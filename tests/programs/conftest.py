@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import random
 import sys
@@ -52,7 +53,27 @@ def shown(value: Any) -> str:
     return repr(value)
 
 
-def on_cpython(source: str) -> Result:
+class _MethodsLate(ast.NodeTransformer):
+    """Has a value asked for its method after the arguments were evaluated: a listed difference."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node.func:
+            case ast.Attribute(ast.Name("log")):
+                return node
+            case ast.Attribute(owner, name):
+                named = [owner, ast.Constant(name), *node.args]
+                late = ast.Call(ast.Name("_call_method", ast.Load()), named, node.keywords)
+                return ast.fix_missing_locations(ast.copy_location(late, node))
+        return node
+
+
+def _call_method(owner: Any, name: str, /, *args: Any, **keywords: Any) -> Any:
+    return getattr(owner, name)(*args, **keywords)
+
+
+def on_cpython(source: str, *, methods_late: bool = False) -> Result:
+    """What CPython makes of a program; with `methods_late`, in the order that the limitations page says."""
     lines: list[str] = []
 
     class Log:
@@ -60,8 +81,11 @@ def on_cpython(source: str) -> Result:
         def note(text: str) -> None:
             lines.append(text)
 
-    scope: dict[str, Any] = {"log": Log}
-    exec(compile(source, "program.py", "exec", dont_inherit=True), scope)
+    scope: dict[str, Any] = {"log": Log, "_call_method": _call_method}
+    tree = ast.parse(source)
+    if methods_late:
+        tree = _MethodsLate().visit(tree)
+    exec(compile(tree, "program.py", "exec", dont_inherit=True), scope)
     try:
         return Result("value", shown(scope["main"]()), tuple(lines))
     except BaseException as problem:  # noqa: BLE001 - whatever it is, the machine must say the same
