@@ -156,10 +156,9 @@ class Blocks(Calls):
 
     def _native(self, start: int) -> bool:
         """Whether a block is the head of a loop that becomes a `for`."""
-        block = self.graph.blocks[start]
-        op, local, _ = self.code.instructions[block.start]
-        if op != Op.NEXT or start not in self.graph.loops or block.next[1] in self.graph.loops[start]:
+        if start not in self.graph.draws:
             return False
+        _, local, _ = self.code.instructions[self.graph.blocks[start].start]
         return self.states[start].locals[local] in NATIVE
 
     def _instruction(self, op: int, a: int, b: int, at: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one table

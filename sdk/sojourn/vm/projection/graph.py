@@ -20,6 +20,7 @@ STOPS: Final = frozenset(
     (Op.EFFECT, Op.PRIVATE, Op.PRIVATE_VALUE, Op.FORK, Op.SPAWN, Op.HERE, Op.CALL_SPREAD)
 )  # fmt: skip
 CALLS: Final = frozenset((Op.CALL, Op.CALL_VALUE))
+_OF_SLOTS: Final = frozenset((Op.ITER, Op.NEXT, Op.CLEAR))
 MAX_BLOCKS: Final = 4_000
 COPY: Final = 1 << 20
 
@@ -53,6 +54,7 @@ class Graph:
     Attributes:
         loops: for each head, the blocks of its loop.
         inside: for each block, the heads of the loops around it.
+        draws: heads of the loops that may become a `for` of the host's.
         paying: blocks that pay on entry.
         children: blocks that are written where their only predecessor jumps to them.
         merges: for each block, blocks that are written after all that it dominates before them, in order.
@@ -65,6 +67,7 @@ class Graph:
     idom: dict[int, int] = field(default_factory=dict)
     loops: dict[int, set[int]] = field(default_factory=dict)
     inside: dict[int, list[int]] = field(default_factory=dict)
+    draws: set[int] = field(default_factory=set)
     paying: set[int] = field(default_factory=set)
     children: set[int] = field(default_factory=set)
     merges: dict[int, list[int]] = field(default_factory=dict)
@@ -74,6 +77,8 @@ class Graph:
     @classmethod
     def of(cls, code: Code, entry: int) -> Graph:
         """The graph; raises `Unprojectable`."""
+        if len({row.target for row in code.handlers}) < len({(row.target, row.slot) for row in code.handlers}):
+            raise Unprojectable  # no compiler has two variables take the exception at one place
         blocks = _blocks(code, entry)
         inner = _inner(code, entry, blocks)
         if inner:
@@ -81,7 +86,7 @@ class Graph:
         graph = cls(blocks, entry)
         graph._number(entry)
         graph._dominate(entry)
-        graph._find_loops()
+        graph._find_loops(code)
         graph._place(entry)
         graph._pay(code, entry)
         return graph
@@ -154,9 +159,19 @@ class Graph:
                 body.add(start)
                 work.extend(before[start])
 
-    def _find_loops(self) -> None:
+    def _find_loops(self, code: Code) -> None:
         heads = sorted(self.loops, key=lambda head: -len(self.loops[head]))
         self.inside = {start: [head for head in heads if start in self.loops[head]] for start in self.order}
+        self.draws = {head for head in heads if self._draws(code, head)}
+
+    def _draws(self, code: Code, head: int) -> bool:
+        """Whether a loop draws from an iterator, ends where that ends, and nothing else in it touches the iterator."""
+        block, body = self.blocks[head], self.loops[head]
+        op, slot, _ = code.instructions[block.start]
+        if op != Op.NEXT or block.next[1] in body:
+            return False
+        inside = (at for start in body for at in range(self.blocks[start].start, self.blocks[start].end))
+        return sum(code.instructions[at][0] in _OF_SLOTS and code.instructions[at][1] == slot for at in inside) == 1
 
     def _place(self, entry: int) -> None:
         count = dict.fromkeys(self.order, 0)
@@ -167,6 +182,8 @@ class Graph:
                     count[following] += 1
             if block.trap >= 0:
                 self.traps.add(block.trap)
+        if any(following in self.traps for block in self.blocks.values() for following in block.next):
+            raise Unprojectable  # a handler that is jumped to: there its variable may hold anything
         for start in self.order:
             if start == entry:
                 continue

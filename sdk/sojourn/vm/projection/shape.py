@@ -267,23 +267,22 @@ class Shape(Blocks):
 
     def _go(self, target: int) -> bool:
         """Jump; whether it is done by falling out of the statements here."""
-        skipped: list[int] = []
-        for place in reversed(self.places):
-            if place.block == target and place.loop:
-                self.line("continue")
-                return False
-            if place.block == target:
-                self.tested.update(skipped)
-                self._say(target, always=bool(skipped))
-                return True
-            if place.loop:
-                self._say(target, always=False)
-                self.line("break")
-                if target not in place.exits:
-                    place.exits.append(target)
-                return False
-            skipped.append(place.block)
-        raise AssertionError(target)
+        near = self.places[::-1]
+        # There is one: a graph that is reducible, with handlers that are only raised to.
+        found = next(k for k, place in enumerate(near) if place.loop or place.block == target)
+        place, skipped = near[found], [further.block for further in near[:found]]
+        if place.block == target and place.loop:
+            self.line("continue")
+            return False
+        if place.block == target:
+            self.tested.update(skipped)
+            self._say(target, always=bool(skipped))
+            return True
+        self._say(target, always=False)
+        self.line("break")
+        if target not in place.exits:
+            place.exits.append(target)
+        return False
 
     def _say(self, target: int, *, always: bool) -> None:
         if self.out is not None:
