@@ -110,7 +110,7 @@ def test_a_job_that_fails_is_told_apart_from_an_error(sojourn: Commands, hospita
     assert (found["state"], found["error"]["line"]) == ("failed", 18)
     assert "the job failed" in done.stderr
     shown = sojourn("job", found["id"])
-    assert "line 18 of the rounds program" in shown.stdout
+    assert "line 18 of the job's program, in 'rounds'" in shown.stdout
 
     made = sojourn.json("provenance", "export", found["id"], "-o", tmp_path / "fails.zip")
     assert made["bytes"] > 0
