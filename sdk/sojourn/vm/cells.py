@@ -1,32 +1,29 @@
 """Values from the cells of a snapshot.
 
-Mutable containers are made empty first and filled last, so that cycles through them hold; tuples, ranges and views are
-made once what they refer to exists, and a cycle through them alone is refused. No step recurses.
+Mutable containers are made empty first (`shells`) and filled last, so that cycles through them hold; tuples, ranges
+and views are made once what they refer to exists, and a cycle through them alone is refused. No step recurses.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from sojourn.codec import DIGEST_BYTES
 from sojourn.errors import SnapshotInvalid
-from sojourn.labels import PUBLIC, Label
-from sojourn.limits import MAX_MEMORY_BYTES, MAX_NAME_CHARS
+from sojourn.limits import MAX_MEMORY_BYTES
 from sojourn.vm import snapshot as rows
 from sojourn.vm import values
 from sojourn.vm.compare import MAX_DEPTH, MAX_KEY_NODES
 from sojourn.vm.iteration import MAX_ITER_DEPTH
-from sojourn.vm.op import BUILTINS, EXCEPTIONS
-from sojourn.vm.program import COMPUTED, big_bytes
+from sojourn.vm.op import EXCEPTIONS
+from sojourn.vm.program import COMPUTED
 from sojourn.vm.reach import Code
+from sojourn.vm.shells import MAX_INDEX, SHELLS
 from sojourn.vm.state import BoxContent
 from sojourn.vm.values import (
-    HANDLE_KINDS,
-    NAN,
     UNBOUND,
     Box,
-    BuiltinValue,
     DictView,
     ExcValue,
     FunctionValue,
@@ -36,161 +33,87 @@ from sojourn.vm.values import (
     RecordValue,
     RegionError,
     SetValue,
-    Suspended,
-    Unbound,
     Value,
     ViewKind,
 )
 
-__all__ = ["Cells", "label_of"]
+__all__ = ["CODES", "Cells"]
 
-NAN_BYTES: Final = struct.pack(">d", NAN)
-MAX_INDEX: Final = 1 << 62
 CODES: Final = frozenset((*EXCEPTIONS, "fuel", "memory"))
 ERROR_NAMES: Final = frozenset((*EXCEPTIONS, "FuelExhausted", "MemoryError"))
-SHOWN: Final = frozenset(
-    (
-        *("list_iterator", "tuple_iterator", "str_iterator", "bytes_iterator", "range_iterator", "set_iterator"),
-        *("dict_keyiterator", "dict_valueiterator", "dict_itemiterator", "list_reverseiterator", "reversed"),
-        *("dict_reversekeyiterator", "dict_reversevalueiterator", "dict_reverseitemiterator"),
-    )
-)
 _SEQUENCES: Final = frozenset((list, tuple, str, bytes, range))
+_NOTHING: Final = frozenset((type(None),))
 _WALKS: Final[dict[int, frozenset[type]]] = {
+    IterKind.DONE: _NOTHING,
     IterKind.SEQUENCE: _SEQUENCES,
-    IterKind.REVERSED: _SEQUENCES - {range},
     IterKind.DICT: frozenset((DictView,)),
+    IterKind.ENUMERATE: _NOTHING,
+    IterKind.ZIP: _NOTHING,
     IterKind.SET: frozenset((SetValue,)),
+    IterKind.REVERSED: _SEQUENCES - {range},
 }
-
-
-def label_of(sources: tuple[str, ...]) -> Label:
-    """The label of encoded sources."""
-    if not sources:
-        return PUBLIC
-    label = Label(frozenset(sources))
-    if label.names != sources or any(not 0 < len(source) <= 2 * MAX_NAME_CHARS for source in sources):
-        raise SnapshotInvalid("the sources of a label are unordered, or a name is out of range")
-    return label
-
-
+_KEYED: Final = frozenset((IterKind.DICT, IterKind.SET))
+_UNCOUNTED: Final = frozenset((IterKind.DONE, IterKind.ZIP))
+_DRAWS: Final[dict[int, int]] = {IterKind.ENUMERATE: 1, IterKind.ZIP: -1}  # from how many others; -1: any number
+_KEYS: Final = frozenset((type(None), bool, int, float, str, bytes, Handle))
 _LEAVES: Final[frozenset[type]] = frozenset(
     (rows.IntCell, rows.FloatCell, rows.StrCell, rows.BytesCell, rows.HandleCell, rows.TupleCell, rows.RangeCell)
 )
 
 
 class Cells:
-    """The values of a snapshot by reference; `boxes` is the content of the boxes among them."""
+    """The values of a snapshot by reference.
+
+    Attributes:
+        values: by reference; the first four are unbound, None, False, True.
+        boxes: the content of the boxes among them.
+        kinds: the classes of the cells; most states hold few of them.
+    """
 
     def __init__(self, cells: tuple[rows.Cell, ...], codes: tuple[Code, ...]) -> None:
         self.cells, self.codes = cells, codes
-        self.made: list[Value] = [None] * len(cells)
         self.boxes: dict[bytes, BoxContent] = {}
-        kinds = set(map(type, cells))  # most states hold few of them
-        self._leaves()
-        if not kinds.isdisjoint((rows.RangeCell, rows.ViewCell)):
+        self.nested = False  # whether an iterator draws from another one
+        self.kinds = kinds = frozenset(map(type, cells))
+        self.values: list[Value] = [UNBOUND, None, False, True, *[SHELLS[type(cell)](cell, codes) for cell in cells]]
+        if rows.RangeCell in kinds or rows.ViewCell in kinds:
             self._ranges_and_views()
         if rows.TupleCell in kinds:
             self._tuples()
         if not kinds <= _LEAVES:
             self._fill()
-        if rows.IterCell in kinds:
+        if self.nested:
             self._depths()
 
     def value(self, ref: int) -> Value:
         """The value behind a reference."""
-        if 0 <= ref < rows.FIRST_CELL:
-            return (UNBOUND, None, False, True)[ref]
-        if not rows.FIRST_CELL <= ref < rows.FIRST_CELL + len(self.made):
+        if not 0 <= ref < len(self.values):
             raise SnapshotInvalid("a reference to no cell")
-        return self.made[ref - rows.FIRST_CELL]
+        return self.values[ref]
+
+    def all(self, refs: tuple[int, ...]) -> list[Value]:
+        """The values behind references."""
+        if not refs:
+            return []
+        found = self.values
+        try:
+            if min(refs) >= 0:
+                return [found[ref] for ref in refs]
+        except IndexError:
+            pass
+        raise SnapshotInvalid("a reference to no cell")
 
     def bound(self, ref: int) -> Value:
         """As `value`, and not unbound."""
-        value = self.value(ref)
-        if isinstance(value, Unbound):
+        if ref == 0:
             raise SnapshotInvalid("an unbound variable inside of a value")
-        return value
+        return self.value(ref)
 
-    def _leaves(self) -> None:
-        """Everything that refers to nothing, and empty shells of what is filled later."""
-        for position, cell in enumerate(self.cells):
-            made: Value = None
-            if isinstance(cell, rows.IntCell):
-                made = int.from_bytes(cell.data, "big", signed=True)
-                if big_bytes(made) != cell.data:
-                    raise SnapshotInvalid("an integer is not in its shortest form")
-            elif isinstance(cell, rows.FloatCell):
-                made = cell.number
-                if made != made:  # noqa: PLR0124 - the test for not-a-number
-                    if struct.pack(">d", made) != NAN_BYTES:
-                        raise SnapshotInvalid("a not-a-number that is not the canonical one")
-                    made = NAN
-            elif isinstance(cell, rows.StrCell):
-                made = cell.text
-            elif isinstance(cell, rows.BytesCell):
-                made = cell.data
-            elif isinstance(cell, rows.ListCell):
-                made = []
-            elif isinstance(cell, rows.DictCell):
-                made = {}
-            elif isinstance(cell, rows.RecordCell):
-                made = self._record(cell)
-            elif isinstance(cell, rows.HandleCell):
-                made = self._handle(cell)
-            elif isinstance(cell, rows.BoxCell):
-                made = Box(cell.id, label_of(cell.sources))
-            elif isinstance(cell, rows.IterCell):
-                made = self._iter(cell)
-            else:
-                made = self._inner(cell)
-            self.made[position] = made
-
-    def _inner(self, cell: rows.Cell) -> Value:
-        if isinstance(cell, rows.SetCell):
-            return SetValue({})
-        if isinstance(cell, rows.CellCell):
-            return values.Cell()
-        if isinstance(cell, rows.BuiltinCell):
-            if not 0 <= cell.number < len(BUILTINS):
-                raise SnapshotInvalid("a builtin that there is not")
-            return BuiltinValue(cell.number, tuple(BUILTINS)[cell.number])
-        if isinstance(cell, rows.ExceptionCell):
-            if cell.name not in EXCEPTIONS or not 0 <= cell.line < MAX_INDEX:
-                raise SnapshotInvalid("an exception that there is not")
-            return ExcValue(cell.name, (), cell.line)
-        if isinstance(cell, rows.FunctionCell):
-            if not 0 <= cell.function < len(self.codes):
-                raise SnapshotInvalid("a function that the program does not have")
-            return FunctionValue(cell.function, self.codes[cell.function].name)
-        return Suspended((), cell.waiting) if isinstance(cell, rows.SuspendedCell) else None
-
-    @staticmethod
-    def _record(cell: rows.RecordCell) -> RecordValue:
-        good = all(name.isascii() and name.isidentifier() and len(name) <= MAX_NAME_CHARS for name in cell.names)
-        if not good or len(set(cell.names)) != len(cell.names) or len(cell.names) != len(cell.values):
-            raise SnapshotInvalid("a record's fields are not names")
-        if not 0 < len(cell.type_name) <= MAX_NAME_CHARS:
-            raise SnapshotInvalid("a record's class has no name")
-        return RecordValue(cell.type_name, {})
-
-    @staticmethod
-    def _handle(cell: rows.HandleCell) -> Handle:
-        if cell.kind not in HANDLE_KINDS or not 0 < len(cell.id) <= DIGEST_BYTES:
-            raise SnapshotInvalid("a handle of an unknown kind, or without an identity")
-        return Handle(cell.kind, cell.id, label_of(cell.sources))
-
-    @staticmethod
-    def _iter(cell: rows.IterCell) -> Iter:
-        kinds = {"enumerate": (IterKind.DONE, IterKind.ENUMERATE), "zip": (IterKind.ZIP,)}
-        allowed = kinds.get(
-            cell.shown, (IterKind.DONE, IterKind.SEQUENCE, IterKind.DICT, IterKind.SET, IterKind.REVERSED)
-        )
-        if cell.kind not in allowed or (cell.shown not in kinds and cell.shown not in SHOWN):
-            raise SnapshotInvalid("an iterator of an unknown kind")
-        if not -MAX_INDEX < cell.index < MAX_INDEX or (cell.index < 0 and cell.kind != IterKind.ENUMERATE):
-            raise SnapshotInvalid("an iterator stands outside of what it walks over")
-        return Iter(IterKind(cell.kind), cell.shown, index=cell.index)
+    def all_bound(self, refs: tuple[int, ...]) -> list[Value]:
+        """As `all`, and none of them unbound."""
+        if 0 in refs:
+            raise SnapshotInvalid("an unbound variable inside of a value")
+        return self.all(refs)
 
     def _tuples(self) -> None:
         """Tuples after the tuples inside of them."""
@@ -208,7 +131,7 @@ class Cells:
                 work.pop()
                 if state[position] == 1:
                     state[position] = 2
-                    self.made[position] = tuple(self.bound(ref) for ref in items)
+                    self.values[position + rows.FIRST_CELL] = tuple(self.all_bound(items))
 
     def _push_tuple(self, position: int, state: bytearray, work: list[int]) -> None:
         if 0 <= position < len(self.cells) and isinstance(self.cells[position], rows.TupleCell):
@@ -218,48 +141,48 @@ class Cells:
                 work.append(position)
 
     def _ranges_and_views(self) -> None:
-        for position, cell in enumerate(self.cells):
+        for ref, cell in enumerate(self.cells, rows.FIRST_CELL):
             if isinstance(cell, rows.RangeCell):
-                bounds = [self.bound(ref) for ref in (cell.start, cell.stop, cell.step)]
-                if any(type(bound) is not int for bound in bounds) or bounds[2] == 0:
+                start, stop, step = self.all_bound((cell.start, cell.stop, cell.step))
+                if not (type(start) is type(stop) is type(step) is int) or step == 0:
                     raise SnapshotInvalid("a range without bounds")
-                self.made[position] = range(*bounds)
+                self.values[ref] = range(start, stop, step)
             elif isinstance(cell, rows.ViewCell):
                 mapping = self.bound(cell.mapping)
                 if type(mapping) is not dict or cell.kind not in set(ViewKind):
                     raise SnapshotInvalid("a view of what is no dict")
-                self.made[position] = DictView(ViewKind(cell.kind), mapping)
+                self.values[ref] = DictView(ViewKind(cell.kind), mapping)
 
     def _fill(self) -> None:
-        for position, cell in enumerate(self.cells):
-            made = self.made[position]
-            if isinstance(cell, rows.ListCell):
-                made.extend(self.bound(ref) for ref in cell.items)
-            elif isinstance(cell, rows.RecordCell):
-                made.fields.update(zip(cell.names, map(self.bound, cell.values), strict=True))
-            elif isinstance(cell, rows.DictCell):
-                self._fill_dict(cell, made)
-            elif isinstance(cell, rows.IterCell):
-                self._fill_iter(cell, made)
-            elif isinstance(cell, rows.BoxCell):
-                self._fill_box(cell)
-            elif isinstance(cell, rows.SetCell):
-                made.items.update(dict.fromkeys(self._key(ref) for ref in cell.items))
-                if len(made.items) != len(cell.items):
-                    raise SnapshotInvalid("a set has a member twice")
-            elif isinstance(cell, rows.CellCell):
-                made.content = self.value(cell.content)
-            elif isinstance(cell, rows.FunctionCell):
-                self._fill_function(cell, made)
-            elif isinstance(cell, rows.ExceptionCell):
-                made.args = self.bound(cell.args)
-                if type(made.args) is not tuple:
-                    raise SnapshotInvalid("an exception without arguments")
+        for cell, made in zip(self.cells, self.values[rows.FIRST_CELL :], strict=True):
+            fill = _FILLS.get(type(cell))
+            if fill is not None:
+                fill(self, cell, made)
+
+    def _fill_list(self, cell: rows.ListCell, made: list[Value]) -> None:
+        made.extend(self.all_bound(cell.items))
+
+    def _fill_record(self, cell: rows.RecordCell, made: RecordValue) -> None:
+        fields: Any = made.fields
+        fields.update(zip(cell.names, self.all_bound(cell.values), strict=True))
+
+    def _fill_set(self, cell: rows.SetCell, made: SetValue) -> None:
+        made.items.update(dict.fromkeys(self._key(ref) for ref in cell.items))
+        if len(made.items) != len(cell.items):
+            raise SnapshotInvalid("a set has a member twice")
+
+    def _fill_cell(self, cell: rows.CellCell, made: values.Cell) -> None:
+        made.content = self.value(cell.content)
+
+    def _fill_exception(self, cell: rows.ExceptionCell, made: ExcValue) -> None:
+        made.args = self.bound(cell.args)
+        if type(made.args) is not tuple:
+            raise SnapshotInvalid("an exception without arguments")
 
     def _fill_function(self, cell: rows.FunctionCell, made: FunctionValue) -> None:
         code = self.codes[cell.function]
-        made.defaults = tuple(self.bound(ref) for ref in cell.defaults)
-        made.cells = tuple(self.bound(ref) for ref in cell.cells)
+        made.defaults = tuple(self.all_bound(cell.defaults))
+        made.cells = tuple(self.all_bound(cell.cells))
         computed = code.defaults.count(COMPUTED) + code.keyword_defaults.count(COMPUTED)
         if len(made.defaults) != computed or len(made.cells) != len(code.captures):
             raise SnapshotInvalid(f"the function {code.name} has other defaults or variables")
@@ -284,27 +207,29 @@ class Cells:
                 if depth > MAX_DEPTH or nodes + len(work) + len(value) > MAX_KEY_NODES:
                     raise SnapshotInvalid("a key is nested too deep")
                 work.extend((item, depth + 1) for item in value)
-            elif value is not None and type(value) not in (bool, int, float, str, bytes, Handle):
+            elif type(value) not in _KEYS:
                 raise SnapshotInvalid("a key that cannot be one")
         return key
 
     def _fill_iter(self, cell: rows.IterCell, made: Iter) -> None:
-        source = None if cell.source == 1 else self.bound(cell.source)
-        inner = tuple(self.bound(ref) for ref in cell.inner)
-        if any(type(it) is not Iter for it in inner):
-            raise SnapshotInvalid("an iterator draws from what is none")
-        wanted_kind = _WALKS.get(made.kind, frozenset((type(None),)))
-        if type(source) not in wanted_kind:
+        kind = made.kind
+        made.source = self.bound(cell.source)
+        if type(made.source) not in _WALKS[kind]:
             raise SnapshotInvalid("an iterator walks over what it cannot")
-        if cell.keys and made.kind not in (IterKind.DICT, IterKind.SET):
-            raise SnapshotInvalid("an iterator has a source where it needs none")
-        wanted = {IterKind.ENUMERATE: 1, IterKind.ZIP: len(inner)}.get(made.kind, 0)
-        if len(inner) != wanted or (cell.index and made.kind in (IterKind.DONE, IterKind.ZIP)):
+        if cell.keys:
+            if kind not in _KEYED:
+                raise SnapshotInvalid("an iterator has a source where it needs none")
+            made.keys = tuple([self._key(ref) for ref in cell.keys])
+        if cell.inner:
+            self.nested = True
+            made.inner = tuple(self.all_bound(cell.inner))
+            if any(type(it) is not Iter for it in made.inner):
+                raise SnapshotInvalid("an iterator draws from what is none")
+        wanted = _DRAWS.get(kind, 0)
+        if (len(cell.inner) != wanted and wanted >= 0) or (cell.index and kind in _UNCOUNTED):
             raise SnapshotInvalid("an iterator draws from other iterators than it can")
-        made.source, made.inner = source, inner
-        made.keys = tuple(self._key(ref) for ref in cell.keys)
 
-    def _fill_box(self, cell: rows.BoxCell) -> None:
+    def _fill_box(self, cell: rows.BoxCell, _: Box) -> None:
         if len(cell.id) != DIGEST_BYTES or not 0 < cell.charge <= MAX_MEMORY_BYTES or cell.id in self.boxes:
             raise SnapshotInvalid("a box without an identity or a charge")
         if cell.error is None:
@@ -326,8 +251,21 @@ class Cells:
                 known[id(it)] = 1 + max((depth(inner, level + 1) for inner in it.inner), default=0)
             return known[id(it)]
 
-        for made in self.made:
+        for made in self.values:
             if type(made) is Iter:
                 made.depth = depth(made, 1)
                 if made.depth > MAX_ITER_DEPTH:
                     raise SnapshotInvalid(f"iterators are nested deeper than {MAX_ITER_DEPTH}")
+
+
+_FILLS: Final[dict[type, Callable[[Cells, Any, Any], None]]] = {
+    rows.BoxCell: Cells._fill_box,
+    rows.CellCell: Cells._fill_cell,
+    rows.DictCell: Cells._fill_dict,
+    rows.ExceptionCell: Cells._fill_exception,
+    rows.FunctionCell: Cells._fill_function,
+    rows.IterCell: Cells._fill_iter,
+    rows.ListCell: Cells._fill_list,
+    rows.RecordCell: Cells._fill_record,
+    rows.SetCell: Cells._fill_set,
+}

@@ -26,6 +26,7 @@ from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.projection import advance
+from sojourn.vm.snapshot import dump
 from sojourn.vm.state import BOX_BYTES, OPAQUE_BYTES, BoxContent, Frame, Run, walk
 from sojourn.vm.step import Ask, Enter, Fork, Return, step
 from sojourn.vm.suspending import copy_frames
@@ -299,8 +300,6 @@ class Machine:
         Raises:
             MachineError: larger than `MAX_SNAPSHOT_BYTES`.
         """
-        from sojourn.vm.snapshot import dump  # noqa: PLC0415 - the snapshot module is built on this one
-
         return dump(self)
 
     @staticmethod
@@ -316,7 +315,7 @@ class Machine:
             DecodeError: not the canonical encoding of a snapshot.
             SnapshotInvalid: not a state of this program.
         """
-        from sojourn.vm.restore import load  # noqa: PLC0415 - as in dump
+        from sojourn.vm.restore import load  # noqa: PLC0415 - that module makes machines
 
         machine = load(verified, snapshot_bytes)
         machine.projection = projection

@@ -15,26 +15,46 @@ from sojourn.contracts import Occurrence, child_run
 from sojourn.errors import SnapshotInvalid
 from sojourn.limits import MAX_FRAMES, MAX_FUEL, MAX_MEMORY_BYTES, MAX_SNAPSHOT_BYTES
 from sojourn.vm.admission import INNER_KINDS, private_things
-from sojourn.vm.cells import CODES, Cells, label_of
+from sojourn.vm.cells import CODES, Cells
 from sojourn.vm.effects import EFFECTS, TASKS
 from sojourn.vm.machine import MAX_NESTED_REGIONS, Machine
 from sojourn.vm.op import Op
 from sojourn.vm.program import CONTRACT
 from sojourn.vm.progress import Done, Effect, Failed
-from sojourn.vm.snapshot import FrameRow, PendingRow, RunRow, Snapshot, SuspendedCell, dump
+from sojourn.vm.shells import label_of
+from sojourn.vm.snapshot import (
+    FIRST_CELL,
+    BoxCell,
+    CellCell,
+    FrameRow,
+    PendingRow,
+    RunRow,
+    Snapshot,
+    SuspendedCell,
+    dump,
+)
 from sojourn.vm.state import BoxContent, Frame, Run, walk
-from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, Suspended, Value
-from sojourn.vm.verifier import Code, VerifiedProgram
+from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, Suspended
+from sojourn.vm.verifier import VerifiedProgram
 
 __all__ = ["load"]
 
 MAX_OPERATION: Final = 1 << 62
+_SIMPLE: Final = frozenset((type(None), bool, int, float, str, bytes))
 _LEAVES: Final = frozenset((int, str, bytes, Handle, range))
 
 
 def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
     """See `Machine.load`."""
-    snapshot = decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES)
+    snapshot = decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES, canonical=False)
+    try:
+        return _machine_of(verified, snapshot, snapshot_bytes)
+    except SnapshotInvalid:
+        decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES)  # bytes that no encoder writes are said first
+        raise
+
+
+def _machine_of(verified: VerifiedProgram, snapshot: Snapshot, snapshot_bytes: bytes) -> Machine:
     if snapshot.contract != CONTRACT:
         raise SnapshotInvalid(f"a snapshot of execution contract {snapshot.contract}, this host implements {CONTRACT}")
     if snapshot.program != verified.digest:
@@ -58,7 +78,8 @@ class _Loader:
 
     def machine(self) -> Machine:
         snapshot = self.snapshot
-        self._suspended()
+        if SuspendedCell in self.cells.kinds:
+            self._suspended()
         boxes = dict(self.cells.boxes)
         runs = [self._run(row, position, boxes) for position, row in enumerate(snapshot.runs)]
         machine = Machine(self.program, runs)
@@ -77,12 +98,12 @@ class _Loader:
 
     def _suspended(self) -> None:
         """Continuations as values, once everything that their frames hold is there."""
-        for position, cell in enumerate(self.snapshot.cells):
+        for ref, cell in enumerate(self.snapshot.cells, FIRST_CELL):
             if isinstance(cell, SuspendedCell):
                 if not 0 < len(cell.frames) <= MAX_FRAMES:
                     raise SnapshotInvalid("a continuation has no frames, or too many")
                 frames = self._frames(cell.frames, waits=cell.waiting)
-                self.cells.made[position].frames = tuple(frames)
+                self.cells.values[ref].frames = tuple(frames)
 
     def _frames(self, rows: tuple[FrameRow, ...], *, waits: bool) -> list[Frame]:
         frames = []
@@ -118,20 +139,17 @@ class _Loader:
             raise SnapshotInvalid(f"a frame of {code.name} stands where it cannot")
         if len(row.locals) != len(code.locals):
             raise SnapshotInvalid(f"a frame of {code.name} has other variables")
-        values = [self.cells.value(ref) for ref in row.locals]
-        stack = [self.cells.value(ref) for ref in row.stack]
-        for position, value in enumerate(values):
-            self._local(code, position, value)
-        if any(value is UNBOUND for value in stack):
+        values, stack = self.cells.all(row.locals), self.cells.all(row.stack)
+        for position in code.loops:
+            if values[position] is not UNBOUND and type(values[position]) is not Iter:
+                raise SnapshotInvalid(f"a loop of {code.name} has no iterator")
+        if code.boxed or CellCell in self.cells.kinds:
+            shared = {position for position, value in enumerate(values) if type(value) is Cell}
+            if shared != code.boxed:
+                raise SnapshotInvalid(f"a variable of {code.name} is shared, or not shared, against its code")
+        if 0 in row.stack:
             raise SnapshotInvalid("the stack holds no value where one is due")
         return Frame(row.function, row.pc, values, stack)
-
-    @staticmethod
-    def _local(code: Code, position: int, value: Value) -> None:
-        if position in code.loops and value is not UNBOUND and type(value) is not Iter:
-            raise SnapshotInvalid(f"a loop of {code.name} has no iterator")
-        if (position in code.boxed) != (type(value) is Cell):
-            raise SnapshotInvalid(f"a variable of {code.name} is shared, or not shared, against its code")
 
     def _waits_for(self, row: FrameRow, function: int) -> None:
         op, a, _ = self.program.codes[row.function].instructions[row.pc - 1] if row.pc > 0 else (0, 0, 0)
@@ -164,10 +182,11 @@ class _Loader:
             raise SnapshotInvalid(f"{row.name} is pending in a world that does not have it")
         if len(row.args) != len(row.params):
             raise SnapshotInvalid("an effect's arguments are not as many as its parameters")
-        args = {name: self.cells.value(ref) for name, ref in zip(row.params, row.args, strict=True)}
-        if any(type(value) in INNER_KINDS for value in walk(args.values())):
+        args = dict(zip(row.params, self.cells.all(row.args)))  # noqa: B905 - as many, as checked
+        simple = _SIMPLE.issuperset(map(type, args.values()))
+        if not simple and any(type(value) in INNER_KINDS for value in walk(args.values())):
             raise SnapshotInvalid("an effect's arguments are not plain values")
-        private = [] if run.region else private_things(args.values())
+        private = [] if simple or run.region else private_things(args.values())
         outside = private_things(v for k, v in args.items() if k != "box") if spec.releases else private
         if (outside and (spec.releases or not spec.boxed)) or (spec.releases and type(args["box"]) is not Box):
             raise SnapshotInvalid("a private argument where the effect takes none")
@@ -218,10 +237,11 @@ class _Loader:
 
     def _worlds(self, machine: Machine) -> None:
         """No box inside of a box; no handle or box in a region that is labelled beyond it."""
-        for value in walk(row.content for row in machine.runs[0].boxes.values()):
-            if type(value) is Box or type(value) in INNER_KINDS:
-                raise SnapshotInvalid("a box holds another one, or what is no plain value")
-        self._contents(machine)
+        if BoxCell in self.cells.kinds:
+            for value in walk(row.content for row in machine.runs[0].boxes.values()):
+                if type(value) is Box or type(value) in INNER_KINDS:
+                    raise SnapshotInvalid("a box holds another one, or what is no plain value")
+            self._contents(machine)
         for run in machine.runs[1:]:
             asked = machine.asked.args.values() if machine.asked is not None and run is machine.runs[-1] else ()
             for value in walk((*run.roots(), *asked)):
@@ -229,6 +249,8 @@ class _Loader:
                     raise SnapshotInvalid("a handle or box in a region that does not flow to its label")
             if any(type(value) is Box for value in walk(asked)):
                 raise SnapshotInvalid("an effect in a region is given a box")
+        if SuspendedCell not in self.cells.kinds:
+            return
         held = (value for run in machine.runs for value in walk(run.roots()))
         if any(type(value) is Suspended and not value.waiting for value in held):
             raise SnapshotInvalid("a continuation that waits for nothing")

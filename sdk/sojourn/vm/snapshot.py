@@ -2,19 +2,19 @@
 
 Values are a flat table of cells. A reference is an index: 0 unbound, 1 None, 2 False, 3 True, 4 the first cell. Cells
 stand in the order in which a walk from the roots meets them; what is equal by value (numbers, text, bytes, handles,
-boxes) has one cell, containers have one each, so that aliasing is kept. What cannot be reached is not written.
+boxes) has one cell, containers have one each, so that aliasing is kept. What cannot be reached is not written. Rows
+refer to each other by number only, so that the host's collector of cycles need not look at them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import ClassVar, Final
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from sojourn.codec import Kind, Record, encode
 from sojourn.errors import MachineError
 from sojourn.limits import MAX_SNAPSHOT_BYTES
 from sojourn.vm import values
-from sojourn.vm.machine import Machine
 from sojourn.vm.program import CONTRACT, big_bytes
 from sojourn.vm.progress import Done, Failed
 from sojourn.vm.state import BoxContent, Frame
@@ -31,58 +31,62 @@ from sojourn.vm.values import (
     RegionError,
     SetValue,
     Suspended,
+    Unbound,
     Value,
 )
+
+if TYPE_CHECKING:
+    from sojourn.vm.machine import Machine
 
 __all__ = ["FIRST_CELL", "Cell", "FrameRow", "PendingRow", "RunRow", "Snapshot", "dump"]
 
 FIRST_CELL: Final = 4
 
 
-class IntCell(Record, frozen=True, tag=1):
+class IntCell(Record, frozen=True, tag=1, gc=False):
     """Two's complement, big endian, minimal."""
 
     data: bytes
 
 
-class FloatCell(Record, frozen=True, tag=2):
+class FloatCell(Record, frozen=True, tag=2, gc=False):
     """A number that is not `nan`, or the canonical one."""
 
     number: float
 
 
-class StrCell(Record, frozen=True, tag=3):
+class StrCell(Record, frozen=True, tag=3, gc=False):
     """Text."""
 
     text: str
 
 
-class BytesCell(Record, frozen=True, tag=4):
+class BytesCell(Record, frozen=True, tag=4, gc=False):
     """Bytes."""
 
     data: bytes
 
 
-class TupleCell(Record, frozen=True, tag=5):
+class TupleCell(Record, frozen=True, tag=5, gc=False):
     """References of the items."""
 
     items: tuple[int, ...]
 
 
-class ListCell(Record, frozen=True, tag=6):
+class ListCell(Record, frozen=True, tag=6, gc=False):
     """References of the items."""
 
     items: tuple[int, ...]
 
 
-class DictCell(Record, frozen=True, tag=7):
+class DictCell(Record, frozen=True, tag=7, gc=False):
     """References of keys and of values, in order."""
 
     keys: tuple[int, ...]
     values: tuple[int, ...]
 
 
-class RangeCell(Record, frozen=True, tag=8):
+class RangeCell(Record, frozen=True, tag=8, gc=False):
     """References of three integers."""
 
     start: int
@@ -90,7 +94,7 @@ class RangeCell(Record, frozen=True, tag=8):
     step: int
 
 
-class RecordCell(Record, frozen=True, tag=9):
+class RecordCell(Record, frozen=True, tag=9, gc=False):
     """A record's class, field names, and references of the fields."""
 
     type_name: str
@@ -98,7 +102,7 @@ class RecordCell(Record, frozen=True, tag=9):
     values: tuple[int, ...]
 
 
-class HandleCell(Record, frozen=True, tag=10):
+class HandleCell(Record, frozen=True, tag=10, gc=False):
     """A handle."""
 
     kind: str
@@ -106,7 +110,7 @@ class HandleCell(Record, frozen=True, tag=10):
     sources: tuple[str, ...]
 
 
-class BoxCell(Record, frozen=True, tag=11):
+class BoxCell(Record, frozen=True, tag=11, gc=False):
     """A box with its content: a reference, or an error (`value` is 0)."""
 
     id: bytes
@@ -116,14 +120,14 @@ class BoxCell(Record, frozen=True, tag=11):
     error: tuple[str, str, str, int] | None
 
 
-class ViewCell(Record, frozen=True, tag=12):
+class ViewCell(Record, frozen=True, tag=12, gc=False):
     """A view of a dict."""
 
     kind: int
     mapping: int
 
 
-class IterCell(Record, frozen=True, tag=13):
+class IterCell(Record, frozen=True, tag=13, gc=False):
     """An iterator."""
 
     kind: int
@@ -134,7 +138,7 @@ class IterCell(Record, frozen=True, tag=13):
     inner: tuple[int, ...]
 
 
-class FrameRow(Record, frozen=True):
+class FrameRow(Record, frozen=True, gc=False):
     """One frame; locals and stack as references."""
 
     function: int
@@ -143,19 +147,19 @@ class FrameRow(Record, frozen=True):
     stack: tuple[int, ...]
 
 
-class SetCell(Record, frozen=True, tag=14):
+class SetCell(Record, frozen=True, tag=14, gc=False):
     """References of the members, in order."""
 
     items: tuple[int, ...]
 
 
-class CellCell(Record, frozen=True, tag=15):
+class CellCell(Record, frozen=True, tag=15, gc=False):
     """A variable that functions share: the reference of its content."""
 
     content: int
 
 
-class FunctionCell(Record, frozen=True, tag=16):
+class FunctionCell(Record, frozen=True, tag=16, gc=False):
     """A function value: index, and references of its computed defaults and of its cells."""
 
     function: int
@@ -163,13 +167,13 @@ class FunctionCell(Record, frozen=True, tag=16):
     cells: tuple[int, ...]
 
 
-class BuiltinCell(Record, frozen=True, tag=17):
+class BuiltinCell(Record, frozen=True, tag=17, gc=False):
     """A builtin as a value."""
 
     number: int
 
 
-class ExceptionCell(Record, frozen=True, tag=18):
+class ExceptionCell(Record, frozen=True, tag=18, gc=False):
     """An exception: its class, the reference of the tuple of its arguments, the line where it was raised."""
 
     name: str
@@ -177,7 +181,7 @@ class ExceptionCell(Record, frozen=True, tag=18):
     line: int
 
 
-class SuspendedCell(Record, frozen=True, tag=19):
+class SuspendedCell(Record, frozen=True, tag=19, gc=False):
     """A continuation as a value."""
 
     frames: tuple[FrameRow, ...]
@@ -207,7 +211,7 @@ Cell = (
 )
 
 
-class RunRow(Record, frozen=True):
+class RunRow(Record, frozen=True, gc=False):
     """One run: the first is the public world, each further one the private region that the one before waits for."""
 
     id: bytes
@@ -219,7 +223,7 @@ class RunRow(Record, frozen=True):
     frames: tuple[FrameRow, ...]
 
 
-class PendingRow(Record, frozen=True):
+class PendingRow(Record, frozen=True, gc=False):
     """The pending effect of the last run; its operation is the last one numbered."""
 
     name: str
@@ -227,7 +231,7 @@ class PendingRow(Record, frozen=True):
     args: tuple[int, ...]
 
 
-class Snapshot(Record, frozen=True):
+class Snapshot(Record, frozen=True, gc=False):
     """A machine. At most one of `pending`, `done` (a reference; 0 for none) and `failed` is there."""
 
     KIND: ClassVar[int] = Kind.SNAPSHOT
@@ -240,76 +244,59 @@ class Snapshot(Record, frozen=True):
     cells: tuple[Cell, ...]
 
 
-_BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))
+_FIXED: Final[dict[type, dict[Value, int]]] = {
+    Unbound: {UNBOUND: 0},
+    type(None): {None: 1},
+    bool: {False: 2, True: 3},
+}
+_SMALL: Final = {number: IntCell(big_bytes(number)) for number in range(-128, 128)}
 
 
 class _Table:
-    """Gives values their references, and writes their cells."""
+    """Gives values their references, and writes their cells.
+
+    Attributes:
+        known: references of what is equal by value, by kind.
+        others: of floats by their digits, of everything else by identity.
+    """
 
     def __init__(self, boxes: dict[bytes, BoxContent]) -> None:
         self.boxes = boxes
-        self.known: dict[object, int] = {}
+        self.known: dict[type, dict[Value, int]] = {
+            **_FIXED,
+            int: {},
+            str: {},
+            bytes: {},
+            Handle: {},
+            Box: {},
+            BuiltinValue: {},
+        }
+        self.others: dict[object, int] = {}
         self.order: list[Value] = []
-        self.cells: list[Cell] = []
 
     def ref(self, value: Value) -> int:
-        kind = type(value)
-        key: object
-        if kind in _BY_VALUE:
-            key = (kind, value)
-        elif value is UNBOUND:
-            return 0
-        elif value is None:
-            return 1
-        elif kind is bool:
-            return 3 if value else 2
-        else:
-            key = (float, value.hex()) if kind is float else id(value)
-        found = self.known.get(key)
-        if found is None:
-            found = self.known[key] = FIRST_CELL + len(self.order)
-            self.order.append(value)
-        return found
+        return self.refs((value,))[0]
 
-    def refs(self, items: Iterable[Value]) -> tuple[int, ...]:
-        return tuple([self.ref(value) for value in items])
+    def refs(self, items: Collection[Value]) -> tuple[int, ...]:
+        if not items:
+            return ()
+        known, order, made = self.known, self.order, []
+        for value in items:
+            kind, key = type(value), value
+            table = known.get(kind)
+            if table is None:
+                table = self.others
+                key = value.hex() if kind is float else id(value)
+            found = table.get(key)
+            if found is None:
+                found = table[key] = FIRST_CELL + len(order)
+                order.append(value)
+            made.append(found)
+        return tuple(made)
 
     def write(self) -> tuple[Cell, ...]:
         """All cells; `order` grows while it is walked, so that nesting needs no recursion."""
-        position = 0
-        while position < len(self.order):
-            self.cells.append(self._cell(self.order[position]))
-            position += 1
-        return tuple(self.cells)
-
-    def _cell(self, value: Value) -> Cell:  # noqa: PLR0911 - one return for each kind of cell
-        kind = type(value)
-        if kind is int:
-            return IntCell(big_bytes(value))
-        if kind is float:
-            return FloatCell(value)
-        if kind is str:
-            return StrCell(value)
-        if kind is bytes:
-            return BytesCell(value)
-        if kind is tuple:
-            return TupleCell(self.refs(value))
-        if kind is list:
-            return ListCell(self.refs(value))
-        if kind is dict:
-            return DictCell(self.refs(value), self.refs(value.values()))
-        if kind is range:
-            return RangeCell(self.ref(value.start), self.ref(value.stop), self.ref(value.step))
-        if kind is RecordValue:
-            return RecordCell(value.type_name, tuple(value.fields), self.refs(value.fields.values()))
-        if kind is Handle:
-            return HandleCell(value.kind, value.id, value.label.names)
-        if kind is Box:
-            return self._box(value)
-        if kind is Iter:
-            keys, inner = self.refs(value.keys), self.refs(value.inner)
-            return IterCell(int(value.kind), value.shown, self.ref(value.source), keys, value.index, inner)
-        return _INNER[kind](self, value)
+        return tuple([_WRITERS[type(value)](self, value) for value in self.order])
 
     def frame(self, frame: Frame) -> FrameRow:
         return FrameRow(frame.function, frame.pc, self.refs(frame.locals), self.refs(frame.stack))
@@ -323,14 +310,37 @@ class _Table:
         return BoxCell(box.id, sources, row.charge, self.ref(content), None)
 
 
-_INNER: Final[dict[type, Callable[[_Table, Value], Cell]]] = {
+def _int(_: _Table, number: int) -> IntCell:
+    return _SMALL.get(number) or IntCell(big_bytes(number))
+
+
+def _iter(table: _Table, it: Iter) -> IterCell:
+    keys, inner = table.refs(it.keys), table.refs(it.inner)
+    return IterCell(int(it.kind), it.shown, table.ref(it.source), keys, it.index, inner)
+
+
+_WRITERS: Final[dict[type, Callable[[_Table, Value], Cell]]] = {
+    int: _int,
+    float: lambda _, number: FloatCell(number),
+    str: lambda _, text: StrCell(text),
+    bytes: lambda _, data: BytesCell(data),
+    tuple: lambda table, items: TupleCell(table.refs(items)),
+    list: lambda table, items: ListCell(table.refs(items)),
+    dict: lambda table, mapping: DictCell(table.refs(mapping), table.refs(mapping.values())),
+    range: lambda table, value: RangeCell(*table.refs((value.start, value.stop, value.step))),
+    RecordValue: lambda table, record: RecordCell(
+        record.type_name, tuple(record.fields), table.refs(record.fields.values())
+    ),
+    Handle: lambda _, handle: HandleCell(handle.kind, handle.id, handle.label.names),
+    Box: _Table._box,
+    Iter: _iter,
     DictView: lambda table, view: ViewCell(int(view.kind), table.ref(view.mapping)),
     SetValue: lambda table, value: SetCell(table.refs(value.items)),
     values.Cell: lambda table, cell: CellCell(table.ref(cell.content)),
     FunctionValue: lambda table, made: FunctionCell(made.function, table.refs(made.defaults), table.refs(made.cells)),
     BuiltinValue: lambda _, builtin: BuiltinCell(builtin.number),
     ExcValue: lambda table, raised: ExceptionCell(raised.name, table.ref(raised.args), raised.line),
-    Suspended: lambda table, made: SuspendedCell(tuple(table.frame(frame) for frame in made.frames), made.waiting),
+    Suspended: lambda table, made: SuspendedCell(tuple([table.frame(frame) for frame in made.frames]), made.waiting),
 }
 
 
@@ -338,16 +348,18 @@ def dump(machine: Machine) -> bytes:
     """See `Machine.dump`."""
     table = _Table(machine.runs[0].boxes)
     runs = tuple(
-        RunRow(
-            run.id,
-            run.label.names,
-            run.operation,
-            run.fuel,
-            run.memory,
-            run.limit,
-            tuple(table.frame(frame) for frame in run.frames),
-        )
-        for run in machine.runs
+        [
+            RunRow(
+                run.id,
+                run.label.names,
+                run.operation,
+                run.fuel,
+                run.memory,
+                run.limit,
+                tuple([table.frame(frame) for frame in run.frames]),
+            )
+            for run in machine.runs
+        ]
     )
     effect, outcome = machine.asked, machine.outcome
     pending = None
@@ -365,6 +377,8 @@ def dump(machine: Machine) -> bytes:
 def _forget_boxes(machine: Machine, table: _Table) -> None:
     """Drop the content of boxes that nothing can reach any more."""
     boxes = machine.runs[0].boxes
+    if not boxes:
+        return
     reached = {value.id for value in table.order if type(value) is Box}
     for lost in boxes.keys() - reached:
         del boxes[lost]
