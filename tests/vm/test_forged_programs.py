@@ -41,6 +41,10 @@ REFUSED = {
         program(pack(Op.EXCEPTION, EXCEPTIONS.index("Cancelled")), pack(Op.RETURN)),
         "a program does not raise Cancelled",
     ),
+    "a default that nothing computes": (
+        program(pack(Op.CONST, 0), pack(Op.CLOSURE, 0, 1), pack(Op.RETURN)),
+        "not as many values as the function has computed defaults",
+    ),
     "a fork of something": (
         program(*[pack(Op.CONST, 0)] * 4, pack(Op.FORK, 0, 1), pack(Op.RETURN)),
         "fork() takes fuel= and memory= only",
