@@ -39,6 +39,7 @@ __all__ = ["Address", "Running", "run", "serve"]
 _log = structlog.get_logger("sojourn.coordinator")
 
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _GRACE_S: Final = 2  # for requests that are under way when the process stops
 
 
@@ -99,8 +100,9 @@ async def serve(state: Path, agents: Address, operators: Address, fault: Fault |
         StateInUse: another process serves this folder.
         StateVersion: another version wrote it.
         PortInUse: an address is taken.
-        ConfigError: the folder is not initialised, or an address does not exist here.
+        ConfigError: the folder is not initialised, an address does not exist here, or both are one.
     """
+    _check_apart(agents, operators)
     with StateFolder.open(state, ROLE, create=False), _bind(operators) as listening:
         token = read_token(state)
         coordinator = await Coordinator.open(state, fault)
@@ -120,6 +122,16 @@ async def serve(state: Path, agents: Address, operators: Address, fault: Fault |
                 coordinator.house.feed.close()
         finally:
             await coordinator.close()
+
+
+def _check_apart(agents: Address, operators: Address) -> None:
+    """Two listeners need two ports, but on different addresses of this machine."""
+    same = agents.host == operators.host or not {agents.host, operators.host}.isdisjoint(_EVERYWHERE)
+    if agents.port and agents.port == operators.port and same:
+        raise ConfigError(
+            f"--agents and --operators both name port {agents.port}; each needs a port of its own, such as "
+            f"--operators {operators.host}:{7444 if agents.port != 7444 else 7445}"
+        )
 
 
 def run(state: Path, agents: Address, operators: Address, announce: Callable[[Running], None]) -> signal.Signals:

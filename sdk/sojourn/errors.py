@@ -47,6 +47,7 @@ __all__ = [
     "StateVersion",
     "StoreError",
     "StreamFieldMissing",
+    "StreamInUse",
     "TrustError",
     "UnknownSigner",
     "UsageError",
@@ -89,6 +90,12 @@ class StateInUse(UsageError):
     """Another process holds the lock of this state folder."""
 
     code = "state_in_use"
+
+
+class StreamInUse(StateInUse):
+    """Another process has a private stream open for writing; an agent's streams are opened by the agent only."""
+
+    code = "stream_in_use"
 
 
 class StateVersion(UsageError):

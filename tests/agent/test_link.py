@@ -462,7 +462,7 @@ async def test_a_stored_answer_that_is_short_or_gone_ends_the_run_and_is_named(t
 
 @pytest.mark.parametrize("url", ["ws://host:1", "https://host", "wss://", "host:7443"])
 def test_an_address_of_another_form_is_explained(trust, url):
-    with pytest.raises(ConfigError, match="wss://host:port"):
+    with pytest.raises(ConfigError, match=r"write it as wss://host:\w+, with the port of its listener for agents"):
         AgentLink(url, Runtime(), ssl=client_context(trust.authority.certificate, trust.agent))
 
 

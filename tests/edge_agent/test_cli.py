@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 from sojourn.crypto import TrustLayout, create_trust
 from sojourn.registrar import RegistrarState, parse_token, serve
 from sojourn.streams import TableStream
 from sojourn.testing.fleet import free_ports
 from sojourn_agent.cli import app
-from sojourn_agent.daemon import _Narrator
 from typer.testing import CliRunner
 
 BIN = Path(sys.executable).parent / "sojourn-agent"
@@ -428,27 +426,3 @@ def test_run_at_a_wrong_port_says_what_to_check_once(state, registrar, coordinat
     daemon = Daemon(state, port=agents)
     daemon.until("connected to")
     assert "check" not in daemon.end(signal.SIGTERM)[1]
-
-
-def test_what_is_said_of_the_line_is_said_once_and_of_the_policy_each_time(capsys):
-    narrator = _Narrator("wss://hub:7443")
-
-    def meet(event, **fields):
-        with pytest.raises(structlog.DropEvent):
-            narrator(None, "info", {"event": event, **fields})
-
-    for _ in range(2):
-        meet("coordinator.unreachable", problem="refused")
-        meet("coordinator.advice", advice="check the port")
-        meet("policy.invalid", why="line 3")
-    meet("coordinator.greeted")
-    meet("coordinator.unreachable", problem="refused")
-    meet("policy.changed", file="policy.toml")
-    said = capsys.readouterr().err
-    counts = [
-        said.count(words) for words in ("cannot reach", "check the port", "line 3", "connected", "policy.toml has")
-    ]
-    assert counts == [2, 1, 2, 1, 1]
-    for number in range(1000):
-        meet("coordinator.violation", problem=str(number))
-    assert len(narrator._said) <= 65

@@ -81,6 +81,16 @@ def test_a_port_in_use_by_the_coordinators_listeners(trial: Trial, listener: str
     StateFolder.open(trial.state, "coordinator").close()  # nobody holds it
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_one_port_for_both_listeners(trial: Trial, host: str) -> None:
+    ran = command(
+        coordinator_cli, "run", "--state", trial.state, "--agents", f"{host}:7443", "--operators", "127.0.0.1:7443"
+    )
+    assert ran.exit_code == 2
+    assert "--agents and --operators both name port 7443" in ran.stderr
+    assert "--operators 127.0.0.1:7444" in ran.stderr
+
+
 def test_a_port_in_use_by_the_registrar(trust: Trust) -> None:
     with taken() as port:
         ran = command(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from sojourn.agent.csvrows import read_csv
 from sojourn.datoms import DType
-from sojourn.errors import ConfigError, StreamFieldMissing, UsageError
+from sojourn.errors import ConfigError, StateInUse, StreamFieldMissing, StreamInUse, UsageError
 from sojourn.labels import Label
 from sojourn.streams import Field, TableStream, fitting_columns
 
@@ -96,6 +96,11 @@ class AgentStreams:
         Raises:
             UsageError: a bad name, or the stream exists.
         """
+        if name in self.names():
+            raise UsageError(
+                f"there is a stream {name!r} already, and streams are durable: create it only `if {name!r} not in "
+                "agent.streams.names()`, or give another name"
+            )
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._tables[name] = TableStream.create(self._path(name), fields)
 
@@ -121,6 +126,7 @@ class AgentStreams:
 
         Raises:
             UsageError: there is none; the message names those that exist.
+            StreamInUse: somebody else has it open for writing.
         """
         table = self._tables.get(name)
         if table is None:
@@ -128,7 +134,13 @@ class AgentStreams:
             if not path.is_dir():
                 known = ", ".join(self.names()) or "none yet"
                 raise UsageError(f"there is no stream {name!r} here; streams: {known}; import data to make one")
-            table = self._tables[name] = TableStream.open(path)
+            try:
+                table = self._tables[name] = TableStream.open(path)
+            except StateInUse as problem:
+                raise StreamInUse(
+                    f"stream {name!r}: {problem}. A stream of an agent is opened by that agent only: append to it with "
+                    "agent.streams.append, or while the agent is stopped"
+                ) from None
         return table
 
     def _path(self, name: str) -> Path:
@@ -161,10 +173,13 @@ class AdmittedStreams:
         Raises:
             AdmissionRefused: the policy does not admit stream or field.
             StreamFieldMissing: the stream does not exist, or lacks a field.
+            StreamInUse: somebody else has it open for writing.
         """
         self._admission.check_open(name, fields)
         try:
             table = self._streams.table(name)
+        except StreamInUse:
+            raise
         except UsageError as problem:
             raise StreamFieldMissing(str(problem)) from None
         table.check_fields(fields)

@@ -33,7 +33,7 @@ from sojourn.agent.owner import OwnerLog
 from sojourn.agent.records import Batch, First, Opened, Raised
 from sojourn.codec import digest_parts
 from sojourn.contracts import Occurrence
-from sojourn.errors import AdmissionRefused, GraphFailed, MachineError, StreamFieldMissing, UsageError
+from sojourn.errors import AdmissionRefused, GraphFailed, MachineError, StreamFieldMissing, StreamInUse, UsageError
 from sojourn.labels import Label
 from sojourn.vm import Box, Effect, Handle, Machine, RegionError, Value
 from sojourn.vm.op import EXCEPTIONS
@@ -41,6 +41,11 @@ from sojourn.vm.op import EXCEPTIONS
 __all__ = ["Broken", "Effects", "Found", "Given", "GraphRunner", "Releases", "StreamSource"]
 
 _MAX_BATCH_ROWS: Final = 1 << 24
+_KINDS: Final = {
+    AdmissionRefused: "PermissionError",
+    StreamFieldMissing: "LookupError",
+    StreamInUse: "RuntimeError",
+}
 
 Found = Opened | First | Batch | Raised
 
@@ -76,7 +81,7 @@ class StreamSource(Protocol):
     """The owner's private streams, behind the owner's policy."""
 
     def open(self, name: str, fields: tuple[str, ...]) -> int:
-        """Rows that can be read now. Raises `AdmissionRefused` or `StreamFieldMissing`."""
+        """Rows that can be read now. Raises `AdmissionRefused`, `StreamFieldMissing` or `StreamInUse`."""
 
     def read(self, stream: OpenStream, start: int, count: int) -> Mapping[str, Array]:
         """Columns of rows [start, start + count)."""
@@ -209,10 +214,9 @@ class Effects:
             raise _Fault("TypeError", "stream.open takes a stream's name and a list of field names")
         try:
             return Opened(name, tuple(fields), self._streams.open(name, tuple(fields)))
-        except (AdmissionRefused, StreamFieldMissing) as problem:
+        except (AdmissionRefused, StreamFieldMissing, StreamInUse) as problem:
             self._log.warning("stream not opened", run=self._run, stream=name, fields=list(fields), why=str(problem))
-            kind = "PermissionError" if isinstance(problem, AdmissionRefused) else "LookupError"
-            raise _Fault(kind, str(problem), problem.code) from None
+            raise _Fault(_KINDS[type(problem)], _shown(problem), problem.code) from None
 
     def _batch(self, effect: Effect) -> Batch:
         stream = self._stream(effect.args["rows"], effect.name)
@@ -314,6 +318,11 @@ class _Fault(Exception):
 def _joined(effect: Effect) -> Label:
     """The label of what an effect gives: its own, and those of its arguments."""
     return Label.join_all([effect.label, *(v.label for v in effect.args.values() if isinstance(v, Handle | Box))])
+
+
+def _shown(problem: AdmissionRefused | StreamFieldMissing | StreamInUse) -> str:
+    """What the program sees of a stream that is not opened; which process has it is for the owner's log."""
+    return "another process of the owner has the stream open" if isinstance(problem, StreamInUse) else str(problem)
 
 
 def _are_names(value: Value) -> bool:

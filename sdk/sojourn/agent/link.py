@@ -26,6 +26,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 
 from sojourn.agent.diagnosis import Diagnosis, cause_of
+from sojourn.agent.narration import sentence
 from sojourn.contracts import BodyRef
 from sojourn.crypto.certificates import peer_digest
 from sojourn.errors import BodyUnavailable, ConfigError, DecodeError, StoreError, WireViolation
@@ -48,7 +49,7 @@ from sojourn.wire.events import (
 )
 from sojourn.wire.tables import CLOSE_CODES
 
-__all__ = ["AgentLink", "LinkHandler"]
+__all__ = ["AgentLink", "LinkHandler", "check_address"]
 
 _WRITE_LIMIT: Final = 1 * MIB
 _KEEPALIVE_S: Final = 20.0
@@ -59,7 +60,28 @@ _LONGEST_DELAY_S: Final = 60.0
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _UNWELCOME: Final = frozenset({"refused", "superseded", "version"})
 
-_log = get_log("sojourn.link")
+_log = get_log("sojourn.link", sentence)
+
+
+def check_address(url: str) -> str:
+    """The host of a coordinator's address.
+
+    Raises:
+        ConfigError: it is not of the form `wss://host:port`; the message says what to write.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "wss" and parts.hostname and parts.port != 0:
+            return parts.hostname
+        bare = parts.netloc if "://" in url else url.partition("/")[0]
+        bare = bare if ":" in bare.rpartition("]")[2] or not bare else f"{bare}:7443"
+    except ValueError:  # brackets that do not close, or a port that is no number
+        bare = ""
+    suggested = f"wss://{bare}" if bare and not bare.startswith(":") else "wss://host:port"
+    raise ConfigError(
+        f"the coordinator's address is {url!r}; write it as {suggested}, with the port of its listener for agents "
+        "(`sojourn-coordinator run --agents`, 7443 unless it says otherwise)"
+    )
 
 
 class _Source:
@@ -116,11 +138,9 @@ class AgentLink:
     def __init__(
         self, url: str, handler: LinkHandler, *, ssl: ssl.SSLContext, pins: Collection[bytes] | None = None
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "wss" or not parts.hostname:
-            raise ConfigError(f"the coordinator's address is {url!r}; write it as wss://host:port")
+        host = check_address(url)
         self._url, self._handler, self._ssl, self._pins = url, handler, ssl, pins
-        self._longest = _LOOPBACK_DELAY_S if parts.hostname in _LOOPBACK else _LONGEST_DELAY_S
+        self._longest = _LOOPBACK_DELAY_S if host in _LOOPBACK else _LONGEST_DELAY_S
         self._session = AgentSession()
         self._wake = asyncio.Event()
         self._events: asyncio.Queue[tuple[AgentEvent, float]] = asyncio.Queue()

@@ -6,6 +6,7 @@ Rules:
   looked at: an edit within the clock's grain would be missed.
 * A file that is gone or not a policy admits nothing, until it is mended. One that is only being written is read twice.
 * A change never reaches into an order: what admitted it holds until it ends (`desk`), and that is what is recorded.
+* A file that names another owner than the agent is likely a copy: that is said when the agent starts, and holds.
 * What changed goes to the owner's log, sentence by sentence, and that something changed to the log of the process.
 """
 
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from sojourn.agent.narration import sentence
 from sojourn.agent.owner import OwnerLog
 from sojourn.errors import AdmissionRefused, PolicyInvalid
 from sojourn.logs import get_log
@@ -25,7 +27,7 @@ __all__ = ["PolicyFile"]
 
 _SETTLE_S: Final = 0.25  # what an editor may take to write a short file
 
-_log: Final = get_log("sojourn.policy")
+_log: Final = get_log("sojourn.policy", sentence)
 
 
 class PolicyFile:
@@ -65,6 +67,13 @@ class PolicyFile:
             if found.digest != self._valid.digest or self._problem:
                 self._change(found)
             return self._valid
+
+    def check_owner(self, agent: str) -> None:
+        """Say so where the policy names another owner than the agent."""
+        found = self._valid
+        if found.owner != agent:
+            self._log.warning("the policy names another owner", owner=found.owner, agent=agent)
+            _log.warning("policy.owner", file=found.file, owner=found.owner, agent=agent)
 
     def _read(self) -> OwnerPolicy:
         """Parse the file, unless it is the one that is in force."""

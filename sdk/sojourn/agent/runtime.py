@@ -33,13 +33,15 @@ from sojourn.agent.desk import HOST_FAILURES, ReadyAnswer, WorkDesk, stored_answ
 from sojourn.agent.faults import Faults
 from sojourn.agent.folder import AgentPaths
 from sojourn.agent.leases import Leases
-from sojourn.agent.link import AgentLink
+from sojourn.agent.link import AgentLink, check_address
+from sojourn.agent.narration import narrated, sentence
 from sojourn.agent.owner import OwnerLog
 from sojourn.agent.policies import PolicyFile
 from sojourn.agent.runs import RunBench
 from sojourn.agent.serving import serve_until_signal
 from sojourn.crypto import Identity, TrustedSet, client_context, read_root_public
 from sojourn.errors import BodyUnavailable, PeerError, Refusal, SojournError, TrustError, UsageError
+from sojourn.logs import get_log
 from sojourn.privacy import OwnerPolicy, PrivacyLedger
 from sojourn.streams import StateFolder, write_atomic
 from sojourn.wire import HeldOrder, HelloParts
@@ -51,6 +53,8 @@ __all__ = ["Agent"]
 
 _TICK_S: Final = 0.25
 _EXPIRY_TICKS: Final = 40
+
+_log: Final = get_log("sojourn.agent", sentence)
 
 
 class Agent:
@@ -64,7 +68,7 @@ class Agent:
         threads: of one graph.
 
     Raises:
-        ConfigError: the folder is not enrolled, or its files do not fit.
+        ConfigError: the folder is not enrolled, its files do not fit, or the address is no `wss://` URL.
         PolicyInvalid: the policy file has a mistake; the message names it.
         StateInUse: another process holds the folder.
         StateVersion: a newer version wrote it.
@@ -73,6 +77,7 @@ class Agent:
     def __init__(
         self, state: str | Path, coordinator: str, policy: str | Path | None = None, *, threads: int = 1
     ) -> None:
+        check_address(coordinator)
         self._closing = contextlib.ExitStack()
         try:
             self._open(Path(state), policy, threads)
@@ -90,7 +95,7 @@ class Agent:
 
     def _open(self, state: Path, policy: str | Path | None, threads: int) -> None:
         self._paths = paths = AgentPaths(state)
-        if not state.exists() or (state.is_dir() and not any(state.iterdir())):
+        if not state.exists() or (state.is_dir() and {path.name for path in state.iterdir()} <= {paths.policy.name}):
             paths.require_enrolled()  # says how to enrol, where the folder could only say that it is missing
         folder = self._closing.enter_context(StateFolder.open(state, "agent", create=False))
         paths.require_enrolled()
@@ -127,7 +132,6 @@ class Agent:
         """Serve until cancelled. Held orders go on, and nothing is lost by stopping.
 
         Raises:
-            ConfigError: the coordinator's address is no `wss://` URL.
             TrustError: the roster has no coordinator.
         """
         roster = self._trusted.roster
@@ -139,6 +143,7 @@ class Agent:
         judge, worker = (ThreadPoolExecutor(1, name) for name in ("sojourn-judge", "sojourn-run"))
         self._take_up()
         self.log.info("agent started", agent=self.me.name, coordinator=self._coordinator)
+        self._policies.check_owner(self.me.name)
         try:
             await _until_first_failure(
                 self._link.run(), self._judge_orders(judge), self._work_runs(judge, worker), self._keep_time()
@@ -152,13 +157,22 @@ class Agent:
     def serve(self) -> signal.Signals:
         """Serve until Ctrl-C (SIGINT) or SIGTERM, and return which it was; blocks, in the main thread.
 
-        An app with an event loop of its own makes `run` one of its tasks instead, and cancels it.
+        An app that has configured no log hears on standard error what `sojourn-agent run` says. An app with an event
+        loop of its own makes `run` one of its tasks instead, and cancels it.
 
         Raises:
             UsageError: not called in the main thread, or while an event loop runs in it.
             SojournError: see `run`.
         """
-        return serve_until_signal(self.run)
+
+        async def run() -> None:
+            _log.info("agent.serving", agent=self.me.name, url=self._coordinator, owner=self.policy.owner)
+            await self.run()
+
+        with narrated():
+            stopped = serve_until_signal(run)
+            _log.info("agent.stopped", agent=self.me.name)
+        return stopped
 
     def close(self) -> None:
         """Close files and release the state folder."""

@@ -1,7 +1,8 @@
 """The state folder of an agent or a coordinator: one process at a time, one version, nobody else's eyes.
 
 A state folder has mode 0700 and two files of this module: `lock`, which holds the process id of whoever has it open,
-and `version`, one line with role and version. Everything else in it belongs to the role.
+and `version`, one line with role and version. Everything else in it belongs to the role. A new folder is made where
+there is nothing, an empty folder, or one that only holds what its owner may write before (an agent's `policy.toml`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = ["STATE_VERSION", "StateFolder"]
 STATE_VERSION: Final = 1
 _LOCK: Final = "lock"
 _VERSION: Final = "version"
+_BEFORE: Final = {"agent": frozenset({"policy.toml"})}  # by role, what may stand in a folder that becomes one
 
 
 class StateFolder:
@@ -86,15 +88,15 @@ class StateFolder:
 
 
 def _check_new(path: Path, role: str, *, create: bool) -> None:
-    if path.is_dir() and any(not _ours(entry.name) for entry in path.iterdir()):
+    if path.is_dir() and any(not _ours(entry.name, role) for entry in path.iterdir()):
         raise ConfigError(f"{path} holds files but is no state folder of Sojourn; give a new or an empty folder")
     if not create:
         raise ConfigError(f"there is no state folder of a Sojourn {role} at {path}; check the path, or set it up first")
 
 
-def _ours(name: str) -> bool:
-    """A file that an interrupted creation of a state folder leaves behind."""
-    return name == _LOCK or name.startswith(f".{_VERSION}.")
+def _ours(name: str, role: str) -> bool:
+    """A file that its owner may write before, or that an interrupted creation of a state folder leaves behind."""
+    return name == _LOCK or name.startswith(f".{_VERSION}.") or name in _BEFORE.get(role, ())
 
 
 def _check_version(path: Path, role: str, version: int) -> None:

@@ -26,6 +26,7 @@ Row = Mapping[str, Any]
 _WHY: Final = {
     "admission_refused": "its owner's policy does not admit this job; the owner's log says which rule is missing",
     "stream_field_missing": "it has no such stream, or a field of it is missing",
+    "stream_in_use": "another process of its owner has the stream open",
     "budget_exhausted": "a budget of the run is spent",
     "plan_mismatch": "a graph is not what the plan states",
     "program_invalid": "the program does not verify at the agent",
