@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import msgspec
 import pytest
-from sojourn.errors import MachineError
+from sojourn.codec import decode, encode
+from sojourn.errors import MachineError, SnapshotInvalid
 from sojourn.labels import PUBLIC
 from sojourn.vm import Box, Done, Handle, Machine, Parked
+from sojourn.vm.snapshot import CellCell, Snapshot
 
 
 def test_a_host_gives_no_boxes(kit: Any) -> None:
@@ -77,3 +80,17 @@ def test_a_host_that_writes_fewer_digits_is_refused(kit: Any, digits: int, runs:
             kit.evaluate(source)
     finally:
         sys.set_int_max_str_digits(before)
+
+
+@pytest.mark.parametrize("ref", [-1, 100])
+def test_a_reference_to_no_cell(kit: Any, ref: int) -> None:
+    source = (
+        "@continuation\ndef main():\n    x = [1]\n    def f():\n        return x\n    log.note('x')\n    return f()\n"
+    )
+    machine = kit.start(source)
+    assert isinstance(machine.run(1000), Parked)
+    state = decode(Snapshot, machine.dump(), limit=10**6)
+    cells = [CellCell(ref) if isinstance(cell, CellCell) else cell for cell in state.cells]
+    assert cells != list(state.cells)
+    with pytest.raises(SnapshotInvalid, match="a reference to no cell"):
+        Machine.load(machine.program, encode(msgspec.structs.replace(state, cells=tuple(cells))))

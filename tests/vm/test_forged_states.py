@@ -189,6 +189,7 @@ FORGED: dict[str, tuple[str, Callable[[Machine], None], str]] = {
     "a child without fuel": ("task.spawn", fuel, "a child's budget is out of range"),
     "a child with all memory": ("task.spawn", memory, "a child's budget is out of range"),
     "an unbound item": ("log.note", lambda m: local(m, "late", [UNBOUND]), "an unbound variable inside of a value"),
+    "an unbound key": ("log.note", lambda m: local(m, "late", {UNBOUND: 1}), "an unbound variable inside of a value"),
     "an end with frames": ("log.note", frames_left, "a run that has ended still has frames"),
     "an unknown end": ("log.note", ended, "failed with a code that there is not"),
     "a child that is kept": ("task.spawn", forgotten_child, "a continuation that waits for nothing"),

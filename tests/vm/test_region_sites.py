@@ -98,3 +98,24 @@ def other():
 def test_an_entry_that_is_not_there():
     with pytest.raises(ProgramInvalid, match="no entry"):
         sites("@continuation\ndef main(order):\n    pass\n", "gone")
+
+
+CALL = "private(f, fuel=5, memory=7)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "always"),
+    [
+        ([CALL], True),
+        (["if order:", "    return 1", CALL], False),
+        (["if order:", "    raise ValueError('x')", CALL], True),
+        (["if order:", f"    {CALL}"], False),
+        (["for _ in range(3):", f"    {CALL}"], False),
+        (["while True:", f"    {CALL}", "    break"], False),  # a test is not looked into
+        (["try:", "    log.note('x')", "except ValueError:", "    return 1", CALL], False),
+        (["try:", "    log.note('x')", "except ValueError:", "    log.note('y')", CALL], True),
+    ],
+)
+def test_whether_a_call_returns_without_it(lines: list[str], always: bool) -> None:
+    body = "".join(f"    {line}\n" for line in lines)
+    assert {site.always for site in sites(f"@continuation\ndef main(order):\n{body}")} == {always}
