@@ -102,6 +102,27 @@ def f(*words: tuple[int, int, int], **fields: Any) -> Function:
     return made
 
 
+def beside_a_loop(length: int) -> Function:
+    """A branch to the head of a loop, or to so many instructions and two more; the loop takes seven."""
+    return f(
+        (Op.LIST, 0, 0),
+        (Op.STORE, 1, 0),
+        *THREE,
+        (Op.LIST, 3, 0),
+        (Op.ITER, 4, 0),
+        (Op.LOAD, 0, 0),
+        (Op.JUMP_IF_FALSE, 11 + length, 0),
+        (Op.LOAD, 0, 0),
+        *[(Op.NOT, 0, 0)] * length,
+        (Op.RETURN, 0, 0),
+        (Op.NEXT, 4, 18 + length),
+        (Op.STORE, 2, 0),
+        *SEEN,
+        (Op.JUMP, 11 + length, 0),
+        *RETURNS,
+    )
+
+
 # Each as the function that is called, and whether it is written.
 SHAPES: dict[str, tuple[Function, bool]] = {
     "one target, two variables": (
@@ -233,6 +254,26 @@ SHAPES: dict[str, tuple[Function, bool]] = {
         ),
         True,
     ),
+    "a loop that draws under its own handler": (
+        f(
+            (Op.LIST, 0, 0),
+            (Op.STORE, 1, 0),
+            *THREE,
+            (Op.LIST, 3, 0),
+            (Op.ITER, 4, 0),
+            (Op.NEXT, 4, 16),  # 7
+            (Op.STORE, 2, 0),
+            *SEEN,
+            (Op.LOAD, 3, 0),  # fails
+            (Op.RETURN, 0, 0),
+            (Op.JUMP, 7, 0),  # 15
+            *RETURNS,  # 16
+            handlers=(Handler(7, 15, 15, 2),),
+        ),
+        True,
+    ),
+    "a way into a loop beside one as long": (beside_a_loop(5), True),
+    "a way into a loop beside a longer one": (beside_a_loop(9), True),
     "a rotation by nothing": (
         f((Op.LOAD, 0, 0), (Op.ROT, 0, 0), (Op.DUP, 0, 0), (Op.RETURN, 0, 0)),
         True,

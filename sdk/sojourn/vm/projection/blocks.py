@@ -260,5 +260,6 @@ class Blocks(Calls):
                 self.closure(a, b)
             case Op.BUILTIN_VALUE:
                 self.builtin_value(a)
-            case Op.EXCEPTION:
+            case _:
+                assert op == Op.EXCEPTION  # noqa: S101 - every other one is above, or ends the block
                 self.exception(a, b)

@@ -75,8 +75,6 @@ class Forms:
 
     def result(self, function: int, kinds: tuple[str, ...]) -> str:
         """See `Context`. Found by going through all functions that are called until nothing changes."""
-        if "-" in kinds:
-            return "-"
         key = (function, self.chosen(function, -1, kinds))
         if key in self.settled:
             return self.results[key]
@@ -103,8 +101,8 @@ class Forms:
 
     def _infer(self, key: tuple[int, tuple[str, ...]]) -> None:
         function, kinds = key
-        if self.visited is not None:
-            self.visited.append(key)
+        assert self.visited is not None  # noqa: S101 - `_settle` goes first
+        self.visited.append(key)
         self.results.setdefault(key, "-")
         graph = self.graph(function, 0)
         if graph is None:

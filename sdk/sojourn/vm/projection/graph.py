@@ -165,10 +165,13 @@ class Graph:
         self.draws = {head for head in heads if self._draws(code, head)}
 
     def _draws(self, code: Code, head: int) -> bool:
-        """Whether a loop draws from an iterator, ends where that ends, and nothing else in it touches the iterator."""
+        """Whether a loop draws from an iterator, ends where that ends, and nothing else in it touches the iterator.
+
+        Drawing is not guarded inside of it: the handler would be written beside the `for`.
+        """
         block, body = self.blocks[head], self.loops[head]
         op, slot, _ = code.instructions[block.start]
-        if op != Op.NEXT or block.next[1] in body:
+        if op != Op.NEXT or block.next[1] in body or block.trap in body:
             return False
         inside = (at for start in body for at in range(self.blocks[start].start, self.blocks[start].end))
         return sum(code.instructions[at][0] in _OF_SLOTS and code.instructions[at][1] == slot for at in inside) == 1

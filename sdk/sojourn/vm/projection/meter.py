@@ -277,8 +277,6 @@ class Meter(Run):
         row = form.rows[line]
         self._count(row, fuel, memory)
         problem.settled = True
-        if problem.value is not None and problem.value.line:
-            return
         self.failing = line
         fuel_cell, memory_cell = self.cells
         self.fuel, self.memory = fuel_cell.cell_contents, memory_cell.cell_contents

@@ -285,5 +285,5 @@ class Shape(Blocks):
         return False
 
     def _say(self, target: int, *, always: bool) -> None:
-        if self.out is not None:
-            self.out.append(Line(self.indent, f"b = {target}", None, -1 if always else target))
+        assert self.out is not None  # noqa: S101 - as in _capture
+        self.out.append(Line(self.indent, f"b = {target}", None, -1 if always else target))
