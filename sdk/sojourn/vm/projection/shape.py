@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sojourn.vm.op import Op
-from sojourn.vm.projection.blocks import Blocks
+from sojourn.vm.projection.leaves import Leaves
 from sojourn.vm.projection.meter import Mode, Row
 from sojourn.vm.projection.writer import Line, State, Term
 
@@ -26,7 +26,7 @@ class _Place:
     exits: list[int] = field(default_factory=list)
 
 
-class Shape(Blocks):
+class Shape(Leaves):
     """Writes a function out of its blocks."""
 
     # Structure.
@@ -202,18 +202,16 @@ class Shape(Blocks):
         (yes, yes_falls), (no, no_falls) = ways
         out = self.out
         assert out is not None  # noqa: S101 - as in _capture
-        if not yes and not no:
-            self.line(f"if {term.condition}: pass")
-        elif not no or (not no_falls and yes):
-            self._one_way(f"if not ({term.condition}):" if no else f"if {term.condition}:", no or yes)
-            if no:
-                self._same_level(yes)
+        # Neither is empty: a way says at least where it goes, or leaves.
+        if not no_falls:
+            self._one_way(f"if not ({term.condition}):", no)
+            self._same_level(yes)
         else:
-            self._one_way(f"if {term.condition}:" if yes else f"if not ({term.condition}):", yes or no)
-            if yes and yes_falls:
+            self._one_way(f"if {term.condition}:", yes)
+            if yes_falls:
                 self.line("else:")
                 out.extend(no)
-            elif yes:
+            else:
                 self._same_level(no)
         return yes_falls or no_falls
 

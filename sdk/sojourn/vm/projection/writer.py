@@ -40,6 +40,9 @@ class Context(Protocol):
     def valued(self, function: int, kinds: tuple[str, ...]) -> str:
         """As `callee`, for a call of the function as a value: the cells that it shares come behind the arguments."""
 
+    def graph(self, function: int, at: int) -> Graph | None:
+        """The control flow of a function from an entry, if it can be written."""
+
     def values(self, count: int) -> None:
         """Let functions with so many parameters be called as values."""
 
