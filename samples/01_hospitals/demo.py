@@ -22,10 +22,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from hospitals import baselines, chaos, data, job, report, settings  # noqa: E402
+from hospitals import baselines, chaos, data, job, progress, report, settings  # noqa: E402
 from rich.console import Console  # noqa: E402
 from sojourn.client.api import OperatorError  # noqa: E402
-from sojourn.client.cli.following import follow_job  # noqa: E402
 from sojourn.codec import hexdigest  # noqa: E402
 from sojourn.testing.federation import COORDINATOR, Federation  # noqa: E402
 from sojourn.testing.fleet import BIN, Fleet, FleetError, call  # noqa: E402
@@ -74,7 +73,7 @@ class Demo:
         console.print(f"submitted as job {identity}", soft_wrap=True)
         try:
             with self.federation.operator() as api, chaos.announced(console, self.federation, self.kills):
-                how = follow_job(api, identity, console)
+                how = progress.follow(api, identity, console, self.info.rounds)
                 found = api.job(identity)
         except OperatorError as problem:
             how, found = str(problem), {}
@@ -86,7 +85,7 @@ class Demo:
 
     def fetch(self, identity: str) -> dict[str, Any]:
         """Model and provenance, and the chain verified and recomputed from the export and the root key alone."""
-        model, export, root = (self.output / name for name in ("model.safetensors", "provenance.zip", "root.pub"))
+        model, export, root = (self.output / name for name in (chaos.MODEL, "provenance.zip", "root.pub"))
         environment = self.federation.operator_env
         call("sojourn", "model", identity, "-o", model, env=environment)
         call("sojourn", "provenance", "export", identity, "-o", export, env=environment)
@@ -111,6 +110,9 @@ def run(seed: int, output: Path, kill_seed: int | None) -> dict[str, Any]:
     """The whole demo; returns the figures of its last line."""
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
+    earlier = chaos.replaced(output, disturbed=kill_seed is not None)
+    if earlier:
+        console.print(earlier, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="sojourn-demo-") as folder:
         try:
             with Fleet() as fleet:
@@ -148,7 +150,7 @@ def run(seed: int, output: Path, kill_seed: int | None) -> dict[str, Any]:
         f"--export {output}/provenance.zip --root {output}/root.pub --recompute",
         soft_wrap=True,
     )
-    sha256 = hexdigest((output / "model.safetensors").read_bytes())
+    sha256 = hexdigest((output / chaos.MODEL).read_bytes())
     if kill_seed is None:
         chaos.keep_undisturbed(output, seed, demo.info, sha256)
     else:

@@ -33,7 +33,7 @@ def no_structlog():
 
 
 def as_if_bare(monkeypatch) -> None:
-    """As in an app that has configured no log. While a test runs: before it, pytest adds its handlers wherever it can."""
+    """As in an app without a log. Not in a fixture: after those, pytest adds its handlers wherever it can."""
     monkeypatch.setattr(logging.getLogger("sojourn"), "propagate", False)
     monkeypatch.setattr(logging.getLogger("sojourn"), "handlers", [])
 

@@ -87,6 +87,17 @@ def test_models_are_compared_with_an_undisturbed_run_of_the_same_job_only(tmp_pa
     assert chaos.compare_with_undisturbed(tmp_path, 0, INFO, "ab") is None
 
 
+def test_what_becomes_of_an_earlier_runs_files_is_said_before(tmp_path) -> None:
+    for disturbed in (False, True):
+        assert chaos.replaced(tmp_path, disturbed=disturbed) == ""
+    (tmp_path / chaos.MODEL).touch()
+    for disturbed in (False, True):
+        assert "this one replaces them; --output" in chaos.replaced(tmp_path, disturbed=disturbed)
+    chaos.keep_undisturbed(tmp_path, 0, INFO, "ab")
+    assert "this one replaces them; --output" in chaos.replaced(tmp_path, disturbed=False)
+    assert "replaces them, but for undisturbed.json, which stays" in chaos.replaced(tmp_path, disturbed=True)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
 def test_a_record_that_is_none_is_not_compared(tmp_path, content: str) -> None:
     (tmp_path / chaos.RECORD).write_text(content)

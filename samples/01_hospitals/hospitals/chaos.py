@@ -27,8 +27,9 @@ from sojourn.testing.federation import COORDINATOR, Federation
 from hospitals import settings
 from hospitals.job import SubmissionInfo
 
-__all__ = ["Kill", "announced", "compare_with_undisturbed", "draw_kills", "keep_undisturbed"]
+__all__ = ["MODEL", "Kill", "announced", "compare_with_undisturbed", "draw_kills", "keep_undisturbed", "replaced"]
 
+MODEL: Final = "model.safetensors"
 RECORD: Final = "undisturbed.json"
 LOOK_S: Final = 0.05
 
@@ -57,7 +58,9 @@ def draw_kills(seed: int, names: list[str], info: SubmissionInfo) -> list[Kill]:
     answers = int(draw.integers(1, len(names)))
     return [
         Kill(names[victim], f"kill-at-gpu:{at}", f"after its gpu.run number {at}"),
-        Kill(COORDINATOR, f"kill-at-answers:{late}:{answers}", f"in round {late}, after {answers} committed answers"),
+        Kill(
+            COORDINATOR, f"kill-at-answers:{late}:{answers}", f"in round {late + 1}, after {answers} committed answers"
+        ),
     ]
 
 
@@ -93,6 +96,15 @@ def _died(federation: Federation, name: str) -> bool:
         return federation.fault(name) is not None
     except json.JSONDecodeError:  # it is writing it down right now
         return False
+
+
+def replaced(output: Path, *, disturbed: bool) -> str:
+    """What this run does to the files of an earlier one in the same folder; empty where there are none."""
+    if not (output / MODEL).exists():
+        return ""
+    kept = disturbed and (output / RECORD).exists()
+    what = f"them, but for {RECORD}, which stays to be compared with" if kept else "them"
+    return f"{output}/ holds the files of an earlier run, and this one replaces {what}; --output names another folder"
 
 
 def keep_undisturbed(output: Path, seed: int, info: SubmissionInfo, model: str) -> None:
