@@ -25,6 +25,8 @@ SAME = {
     "no number outside of ASCII": "return int('\xe9' * 300)",
     "slice from a walk that fails": CHANGED + "x = [1]; x[0:1] = it; return x",
     "slice of a dict deleted": "d = {}; del d[1:2]",
+    "format of a character with a sign": "return f'{-1:+c}'",
+    "format of a character that there is not": "return f'{0x110000:5c}'",
     "int with a base that is no integer": "return int('1', 1.5)",
     "int with a base out of range": "return int('1', 40)",
     "int with a base of one": "return int('1', 1)",

@@ -186,6 +186,7 @@ def format_of(run: Run, value: Value, spec: str, conversion: str) -> str:
     elif kind not in (bool, int, float):
         raise Raised("TypeError", f"unsupported format string passed to {type_name(value)}.__format__")
     if kind is int and spec[-1] == "c" and not (0 <= value < 0xD800 or 0xE000 <= value < 0x110000):
+        format_of(run, 0, spec, "")  # what is wrong with the format itself comes first
         if 0xD800 <= value < 0xE000:
             raise Raised("ValueError", "text with lone surrogates is not a value of the language")
         if not -(1 << 63) <= value < 1 << 63:
