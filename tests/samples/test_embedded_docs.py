@@ -5,6 +5,7 @@ Where a table is stale, the failing test prints what belongs between its marks.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -244,4 +245,9 @@ def test_getting_started_works_when_it_is_pasted(tmp_path):
     shown = pasted(STARTED, tmp_path / "repository")
     assert re.search(r"all +│ +14\.9\d* +│ +1000 +│", shown)
     assert len(re.findall(r"how warm is it +│ +done", shown)) == 2
+    assert re.search(
+        r"how warm is it, by alice +│ ask 0 +│ count 'readings' +│ high 10000.0 \(.*│ 500.0 +│ 8 +│ committed", shown
+    )
+    (asked,) = re.findall(r"^\[\{.*\}\]$", shown, re.MULTILINE)
+    assert [one["name"] for one in json.loads(asked)] == ["readings", "celsius"]
     assert "May leave: the count 'readings' from 0 to 10000.0" in shown
