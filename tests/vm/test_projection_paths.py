@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -233,7 +234,7 @@ def main():
 
 
 def test_a_function_of_more_blocks_than_are_written() -> None:
-    branches = [word for k in range(4_100) for word in (pack(Op.LOAD, 0), pack(Op.JUMP_IF_TRUE, 2 * k + 2))]
+    branches = [word for k in range(600) for word in (pack(Op.LOAD, 0), pack(Op.JUMP_IF_TRUE, 2 * k + 2))]
     large = (*branches, pack(Op.LOAD, 0), pack(Op.RETURN))
     calls = (pack(Op.CONST, 1), pack(Op.CALL, 1, 0), pack(Op.RETURN))
 
@@ -262,3 +263,55 @@ def test_a_form_that_leaves_no_state_is_no_state(kit: Any) -> None:
     machine = Machine.start(program, "main", (), RUN, FUEL, MEMORY)
     with pytest.raises(RuntimeError, match="generated code left no state"):
         machine.run(FUEL)
+
+
+def compiled_in(program: VerifiedProgram, key: forms.Key) -> tuple[forms.Forms, float]:
+    """The forms of a program after one was asked for, and seconds of the processor's time."""
+    found = forms.Forms(program)
+    began = time.process_time()
+    found.form(key)
+    return found, time.process_time() - began
+
+
+def straight(name: str, params: int, code: list[int]) -> Function:
+    return Function(name, params, 0, 0, (), (), ("a",), (), (), (), (), tuple(code), (1,) * len(code))
+
+
+CALL_F = [pack(Op.CONST, 1), pack(Op.CALL, 1, 0), pack(Op.RETURN)]
+ADD = [pack(Op.LOAD, 0), pack(Op.CONST, 1), pack(Op.BINARY, 0), pack(Op.STORE, 0)]
+END = [pack(Op.LOAD, 0), pack(Op.RETURN)]
+BACK = [[pack(Op.LOAD, 0), pack(Op.JUMP_IF_TRUE, 2 * k)] for k in reversed(range(200))]
+LARGE: dict[str, list[Function]] = {
+    "loops within each other": [
+        straight("f", 1, [*[pack(Op.LOAD, 0), pack(Op.POP)] * 200, *[word for way in BACK for word in way], *END])
+    ],
+    "one long function": [straight("f", 1, [*ADD * 1_500, *END])],
+    "calls of small functions": [
+        straight("f", 1, [*[pack(Op.LOAD, 0), pack(Op.CALL, 2, 0), pack(Op.POP)] * 400, *END]),
+        straight("leaf", 1, [*ADD * 5, *END]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_too_large_for_a_form_is_stepped(name: str) -> None:
+    functions = (straight("main", 0, CALL_F), *LARGE[name])
+    program = verify(Program(1, (0,), functions, (None, 5), ("log.note",), (Shape(1, ()),)).encode())
+    found, seconds = compiled_in(program, forms.Key(1, -1, ("I",)))
+    assert set(found.made.values()) == {None}
+    assert seconds < 1
+    agree(program, fuel=5_000)
+
+
+def test_not_all_that_is_called_is_looked_at() -> None:
+    """A function that calls 1,800 others has a form, and soon; what the last of them return is not known."""
+    calls = [word for k in range(1_800) for word in (pack(Op.CONST, 1), pack(Op.CALL, 2 + k, 0), pack(Op.POP))]
+    called = [straight(f"f{k}", 1, [*ADD * 25, *END]) for k in range(1_800)]
+    functions = (straight("main", 0, CALL_F), straight("all", 1, [*calls[:4_800], *END]), *called)
+    program = verify(Program(1, (0,), functions, (None, 5), ("log.note",), (Shape(1, ()),)).encode())
+    found, seconds = compiled_in(program, forms.Key(1, -1, ("I",)))
+    assert None not in found.made.values()
+    assert found.looks < 1_000
+    assert set(found.results.values()) == {"I", "?"}
+    assert seconds < 5
+    agree(program, fuel=20_000)

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final
 
-from sojourn.vm.op import ISA, Operand
+from sojourn.vm.op import ISA, Op, Operand
 from sojourn.vm.projection.graph import Graph, Unprojectable
 from sojourn.vm.projection.kinds import kind_of, slot_kind
+from sojourn.vm.projection.leaves import MAX_LEAF
 from sojourn.vm.projection.meter import Form, Meter, Stopped, open_slot
 from sojourn.vm.projection.namespace import fixed
 from sojourn.vm.projection.shape import Shape
@@ -28,6 +29,8 @@ from sojourn.vm.verifier import Code, VerifiedProgram
 __all__ = ["Absent", "Forms", "Key", "forms_of"]
 
 MAX_WRITTEN: Final = 30_000  # instructions written for one program, over all forms
+MAX_FORM: Final = 5_000  # of them for one form
+MAX_LOOKED: Final = 60_000  # instructions looked at for what functions return, over all of them
 MAX_VARIANTS: Final = 6  # of a function, or of a loop's head, by kinds; then one for all kinds
 MAX_MISSES: Final = 2
 MAX_GUESSES: Final = 12  # wrong guesses in one function; then none is made in it
@@ -53,7 +56,7 @@ class Forms:
         self.generic: set[tuple[int, int]] = set()
         self.names: dict[Key, str] = {}
         self.made: dict[Key, Callable[..., Value] | None] = {}
-        self.left = MAX_WRITTEN
+        self.left, self.looks = MAX_WRITTEN, MAX_LOOKED
         self.misses: dict[tuple[int, int], int] = {}
         self.guesses: dict[int, int] = {}
         self.variants: dict[tuple[int, int], set[tuple[str, ...]]] = {}
@@ -104,10 +107,12 @@ class Forms:
         assert self.visited is not None  # noqa: S101 - `_settle` goes first
         self.visited.append(key)
         self.results.setdefault(key, "-")
-        graph = self.graph(function, 0)
+        size = len(self.program.codes[function].instructions)
+        graph = self.graph(function, 0) if size <= self.looks else None
         if graph is None:
             self.results[key] = "?"
             return
+        self.looks -= size
         self.depth += 1
         shape = Shape(self, function, graph)
         shape.analyse(graph.entry, State(self._locals(function, kinds), [], []))
@@ -202,10 +207,13 @@ class Forms:
 
     def _make(self, key: Key) -> Callable[..., Value] | None:
         code = self.program.codes[key.function]
-        graph = self.graph(key.function, max(key.at, 0))
-        if graph is None or len(code.instructions) > self.left:
+        size = self._size(code)
+        if size > min(self.left, MAX_FORM):
             return None
-        self.left -= len(code.instructions)
+        self.left -= size
+        graph = self.graph(key.function, max(key.at, 0))
+        if graph is None:
+            return None
         try:
             function = self._written(key, code, graph)
         except (SyntaxError, RecursionError, MemoryError):  # the host's own limits: 20 loops, 100 indents, its stack
@@ -214,6 +222,11 @@ class Forms:
             self.namespace[self._name(key)] = function
             self._tabulate(key, function)
         return function
+
+    def _size(self, code: Code) -> int:
+        """Instructions that are written for a function, those of the small ones that it calls in their places."""
+        called = (len(self.program.codes[a].instructions) for op, a, _ in code.instructions if op == Op.CALL)
+        return len(code.instructions) + sum(size for size in called if size <= MAX_LEAF)
 
     def _tabulate(self, key: Key, function: Callable[..., Value]) -> None:
         """Where values of any kinds are called with so many arguments."""

@@ -21,7 +21,8 @@ STOPS: Final = frozenset(
 )  # fmt: skip
 CALLS: Final = frozenset((Op.CALL, Op.CALL_VALUE))
 _OF_SLOTS: Final = frozenset((Op.ITER, Op.NEXT, Op.CLEAR))
-MAX_BLOCKS: Final = 4_000
+MAX_BLOCKS: Final = 500  # the host nests some 300 statements; and dominators take the square of it
+MAX_NESTED: Final = 20  # loops within each other, as the host has them
 COPY: Final = 1 << 20
 
 
@@ -152,6 +153,8 @@ class Graph:
 
     def _loop(self, head: int, last: int, before: dict[int, list[int]]) -> None:
         body = self.loops.setdefault(head, {head})
+        if sum(map(len, self.loops.values())) > MAX_NESTED * len(self.order):
+            raise Unprojectable
         work = [last]
         while work:
             start = work.pop()

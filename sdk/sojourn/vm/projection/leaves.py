@@ -21,7 +21,7 @@ from sojourn.vm.projection.writer import Line, State
 from sojourn.vm.reach import Code
 from sojourn.vm.state import FRAME_BYTES, SLOT
 
-__all__ = ["Leaves"]
+__all__ = ["MAX_LEAF", "Leaves"]
 
 MAX_LEAF: Final = 24  # instructions
 _PURE: Final = frozenset(
