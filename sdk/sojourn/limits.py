@@ -13,7 +13,7 @@ MIB: Final = 1024 * KIB
 # Documents, bytes.
 MAX_DOCUMENT_BYTES: Final = 1 * MIB  # a signed job, plan, roster, order, answer
 MAX_PROGRAM_BYTES: Final = 1 * MIB
-MAX_SNAPSHOT_BYTES: Final = 64 * MIB
+MAX_SNAPSHOT_BYTES: Final = 72 * MIB  # any state within MAX_MEMORY_BYTES fits, so that storing one tells nothing
 MAX_GRAPH_BYTES: Final = 256 * MIB
 MAX_BUNDLE_BYTES: Final = 512 * MIB
 MAX_BODY_BYTES: Final = 64 * 1024 * MIB
@@ -40,7 +40,7 @@ MAX_META_ENTRIES: Final = 64  # of one manifest
 MAX_DATOM_BYTES: Final = MAX_BLOCK_PAYLOAD_BYTES + 64  # one encoded manifest, block or seal
 
 # Log streams, bytes.
-MAX_RECORD_BYTES: Final = 64 * MIB
+MAX_RECORD_BYTES: Final = 192 * MIB  # fits the largest snapshot, and where each of its handles is kept
 SEGMENT_BYTES: Final = 256 * MIB
 
 # Wire.
@@ -53,7 +53,7 @@ MAX_QUEUED_FRAMES: Final = 1_024  # waiting for a peer that does not read
 
 # Machine.
 MAX_FUEL: Final = 10**12  # instructions
-MAX_MEMORY_BYTES: Final = 1 << 34  # bytes of program values, by the machine's own table
+MAX_MEMORY_BYTES: Final = 64 * MIB  # bytes of program values, by the machine's own table
 MAX_FRAMES: Final = 1_000
 MAX_INSTRUCTIONS: Final = 200_000  # of one program
 MAX_CONSTANTS: Final = 65_536

@@ -111,7 +111,7 @@ streams = {{ patients = ["x", "y"] }}
 effects = ["stream.open", "stream.first", "stream.batch", "gpu.run", "tensor.item", "log.note",
     "release.update", "release.count", "release.mean"]
 max_fuel = 100000000
-max_memory = 1000000000
+max_memory = 60000000
 
 [[admit.release]]
 kind = "update"
@@ -291,7 +291,7 @@ class Federation:
             "phases": (phase,),
             "participants": 1,
             "fuel": 10_000_000,
-            "memory": 100_000_000,
+            "memory": 60_000_000,
             "issued_ms": now,
             "expires_ms": now + HOUR,
             "nonce": secrets.token_bytes(16),

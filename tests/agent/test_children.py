@@ -268,7 +268,7 @@ def test_a_fork_bomb_comes_to_an_end(ends):
     n = 1
     while True:
         try:
-            t = fork(fuel=9_000_000 // 2**n, memory=90_000_000 // 2**n)
+            t = fork(fuel=9_000_000 // 2**n, memory=50_000_000 // 2**n)
         except RuntimeError as e:
             log.note(str(e))
             return

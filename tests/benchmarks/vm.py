@@ -29,7 +29,7 @@ try:
 except ImportError:
     pydantic_monty = None  # type: ignore[assignment]
 
-FUEL, MEMORY = 10**11, 10**9
+FUEL, MEMORY = 10**11, 6 * 10**7
 RUN: Final = bytes(32)
 console: Final = Console(stderr=True, highlight=False)
 

@@ -15,7 +15,7 @@ from sojourn.vm import Done, Failed, Machine, Parked, Sliced, VerifiedProgram
 from sojourn.vm.values import SetValue
 
 HERE = Path(__file__).parent
-FUEL, MEMORY = 10**7, 10**8
+FUEL, MEMORY = 10**7, 6 * 10**7
 
 
 def _stopping() -> Any:

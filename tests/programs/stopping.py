@@ -29,7 +29,7 @@ from sojourn.vm import Done, Effect, Failed, Handle, Machine, Parked, Sliced, Ve
 
 HERE = Path(__file__).parent
 RUN = bytes(32)
-FUEL, MEMORY = 10**7, 10**8
+FUEL, MEMORY = 10**7, 6 * 10**7
 EXHAUSTIVE = 2_000
 FRESH = 50
 SEEDS = ("1", "4242")

@@ -455,13 +455,13 @@ def main():
 def test_regions_nested_too_deep(kit: Any, host: Any) -> None:
     source = """
 def down(n):
-    return private(down, n + 1, fuel=10 ** 9 // 2 ** n, memory=4 * 10 ** 9 // 2 ** n)
+    return private(down, n + 1, fuel=10 ** 9 // 2 ** n, memory=(30 - n) * 10 ** 6)
 
 @continuation
 def main():
-    return private(down, 1, fuel=10 ** 9, memory=4 * 10 ** 9)
+    return private(down, 1, fuel=10 ** 9, memory=3 * 10 ** 7)
 """
-    machine = kit.start(source, fuel=10**10, memory=8 * 10**9)
+    machine = kit.start(source, fuel=10**10, memory=6 * 10**7)
     content = machine.open(host.drive(machine).value)
     assert "nested deeper than 16" in content.message
 

@@ -18,7 +18,7 @@ from sojourn.vm.projection import driver
 from sojourn.vm.projection import forms as projection_forms
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
-FUEL, MEMORY = 10**7, 10**8
+FUEL, MEMORY = 10**7, 6 * 10**7
 
 
 def _load(name: str) -> Any:

@@ -15,7 +15,7 @@ from sojourn.vm.projection import driver, forms
 from sojourn.vm.projection import source as source_module
 from sojourn.vm.projection.forms import Forms, Key
 
-FUEL, MEMORY = 10**8, 10**8
+FUEL, MEMORY = 10**8, 6 * 10**7
 
 
 @pytest.fixture(autouse=True)

@@ -138,7 +138,7 @@ def main():
     log.note('x')
     return [t, x, d]
 """
-    machine = kit.start(source, memory=10**8)
+    machine = kit.start(source, memory=6 * 10**7)
     machine.run(10**6)
     data = machine.dump()
     again = Machine.load(machine.program, data)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sojourn.codec import Kind, Record, decode, encode
 from sojourn.datoms import ALIGNMENT, Block, BlockKind, Codec, join_datoms, split_datoms
 from sojourn.errors import DecodeError, LogCorrupt, StreamFieldMissing, UsageError
-from sojourn.limits import BLOCK_PAYLOAD_BYTES, MAX_NAME_CHARS, MAX_RECORD_BYTES
+from sojourn.limits import BLOCK_PAYLOAD_BYTES, MAX_NAME_CHARS, MIB
 from sojourn.streams.contract import START, Cursor
 from sojourn.streams.fields import Field, decode_fields, encode_fields, fitting_columns
 from sojourn.streams.log import LogSpec, LogStream
@@ -35,6 +35,7 @@ __all__ = ["TableStream"]
 
 _MAX_FIELDS: Final = 256
 _GROUPS_KEPT: Final = 4
+_GROUP_BYTES: Final = 16 * MIB  # of all columns of the rows that one record holds
 _HEAD_BYTES: Final = 2 * ALIGNMENT
 
 
@@ -121,7 +122,7 @@ class TableStream:
         rows = len(next(iter(arrays)))
         widest = max(field.row_bytes for field in self._fields.values())
         total = sum(field.row_bytes for field in self._fields.values())
-        step = max(1, min(BLOCK_PAYLOAD_BYTES // widest, MAX_RECORD_BYTES // 4 // total))
+        step = max(1, min(BLOCK_PAYLOAD_BYTES // widest, _GROUP_BYTES // total))
         with self._mutex:
             for start in range(0, rows, step):
                 part = [array[start : start + step] for array in arrays]

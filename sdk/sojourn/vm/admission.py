@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sojourn.codec import DIGEST_BYTES
+from sojourn.limits import MAX_NAME_CHARS
 from sojourn.vm.copying import copy_values
 from sojourn.vm.faults import Raised
 from sojourn.vm.state import Run, walk
@@ -46,11 +47,17 @@ def admit(run: Run, values: Iterable[Value]) -> list[Value]:
             raise Raised("TypeError", "a host gives no boxes")
         if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
             raise Raised("TypeError", f"a handle of kind {value.kind!r} or with an id of {len(value.id)} bytes")
-        if type(value) is RecordValue and not all(
-            type(name) is str and name.isascii() and name.isidentifier() for name in value.fields
-        ):
-            raise Raised("TypeError", "a record's fields are not names")
+        if type(value) is RecordValue:
+            _check_names(value)
     return copied
+
+
+def _check_names(record: RecordValue) -> None:
+    names = record.fields
+    if not all(type(name) is str and name.isascii() and name.isidentifier() for name in names):
+        raise Raised("TypeError", "a record's fields are not names")
+    if not 0 < len(record.type_name) <= MAX_NAME_CHARS or any(len(name) > MAX_NAME_CHARS for name in names):
+        raise Raised("TypeError", f"a record's names have 1 to {MAX_NAME_CHARS} characters")
 
 
 def check_labels(run: Run, value: Value) -> None:

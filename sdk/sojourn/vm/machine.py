@@ -27,7 +27,17 @@ from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.projection import advance
 from sojourn.vm.snapshot import dump
-from sojourn.vm.state import BOX_BYTES, OPAQUE_BYTES, BoxContent, Frame, Run, walk
+from sojourn.vm.state import (
+    BOX_BYTES,
+    OPAQUE_BYTES,
+    REGION_BYTES,
+    BoxContent,
+    Frame,
+    Run,
+    bytes_of_label,
+    walk,
+    within,
+)
 from sojourn.vm.step import Ask, Enter, Fork, Return, step
 from sojourn.vm.suspending import copy_frames
 from sojourn.vm.unwinding import line_of, text_of, unwind
@@ -374,14 +384,14 @@ class Machine:
         self.asked = effect = Effect(spec.name, args, occurrence, spec.durability, run.label, boxed)
         return effect
 
-    def _charge(self, run: Run, what: str, fuel: Value, memory: Value) -> None:
-        """Take the budgets of a region or a child off the run's own."""
+    def _charge(self, run: Run, what: str, fuel: Value, memory: Value, least: int = 0, further: int = 0) -> None:
+        """Take the budgets of a region or a child off the run's own, and what storing it costs beside them."""
         for name, limit, most in (("fuel", fuel, MAX_FUEL), ("memory", memory, MAX_MEMORY_BYTES)):
             if type(limit) is not int or not 0 < limit <= most:
                 refuse_box(f"take {name}= from", limit)
                 raise Raised("TypeError", f"{what}() needs {name}= as a public int from 1 to {most}")
         run.spend(fuel)
-        run.allocate(memory)
+        run.allocate(max(memory, least) + further)
 
     def _enter(self, run: Run, enter: Enter) -> None:
         """Charge the region to the world around it, and start it on copies of its arguments."""
@@ -390,9 +400,9 @@ class Machine:
         if enter.function is None and type(enter.callee) is not FunctionValue:
             refuse_box("call", enter.callee)
             raise Raised("TypeError", f"private() starts a function, not a '{type_name(enter.callee)}'")
-        self._charge(run, "private", enter.fuel, enter.memory)
         given = [enter.callee, *enter.args]
         label = Label.join_all(value.label for value in private_things(given)).join(run.label)
+        self._charge(run, "private", enter.fuel, enter.memory, REGION_BYTES, bytes_of_label(label))
         child = child_run(run.id, run.operation, 0)
         run.operation += 1
         region = Run(run.program, child, label, region=True, operation=0, fuel=enter.fuel, memory=enter.memory,
@@ -412,7 +422,8 @@ class Machine:
         """Ask the host for a child: a run of its own, with budgets that are taken off this one's for good."""
         if run.region:
             raise Raised("RuntimeError", "task.spawn is not an effect of the region world")
-        self._charge(run, "fork" if fork.callee is None else "spawn", fork.fuel, fork.memory)
+        with run.making([fork.callee, *fork.args]):  # a box among them goes on to be held, by the child
+            self._charge(run, "fork" if fork.callee is None else "spawn", fork.fuel, fork.memory)
         run.limit -= fork.memory
         child = self._child_run(child_run(run.id, run.operation, 0), fork.fuel, fork.memory)
         try:
@@ -477,6 +488,8 @@ class Machine:
         """End the region: its result or error becomes a box of the public world."""
         region = self.runs.pop()
         run = self.runs[-1]
+        if isinstance(content, RegionError):
+            content = within(content, region.limit)
         box = Box(digest_parts("box", run.id, (run.operation - 1).to_bytes(8, "big")), region.label)
         run.boxes[box.id] = BoxContent(content, region.limit)
         run.frames[-1].stack.append(box)
@@ -493,8 +506,9 @@ class Machine:
 
     def _box_result(self, run: Run, effect: Effect, value: Value) -> Box:
         """Box the result of an effect on boxes. What it holds is paid for by a budget of its own, the same for all."""
-        purse = Run(run.program, run.id, run.label, region=True, operation=0, fuel=BOX_BYTES, memory=BOX_BYTES,
-                    limit=BOX_BYTES, frames=[], boxes={})  # fmt: skip
+        most = BOX_BYTES - OPAQUE_BYTES
+        purse = Run(run.program, run.id, run.label, region=True, operation=0, fuel=BOX_BYTES, memory=most,
+                    limit=most, frames=[], boxes={})  # fmt: skip
         content: Value | RegionError
         label = self._label_of_result(effect)
         try:
@@ -506,9 +520,11 @@ class Machine:
         return self._new_box(run, effect, content)
 
     def _new_box(self, run: Run, effect: Effect, content: Value | RegionError) -> Box:
-        run.allocate(BOX_BYTES)
-        box = Box(digest_parts("box", run.id, effect.occurrence.operation.to_bytes(8, "big")),
-                  self._label_of_result(effect))  # fmt: skip
+        label = self._label_of_result(effect)
+        run.allocate(BOX_BYTES + bytes_of_label(label))
+        if isinstance(content, RegionError):
+            content = within(content, BOX_BYTES)
+        box = Box(digest_parts("box", run.id, effect.occurrence.operation.to_bytes(8, "big")), label)
         run.boxes[box.id] = BoxContent(content, BOX_BYTES)
         return box
 

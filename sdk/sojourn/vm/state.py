@@ -4,14 +4,15 @@ Costs come from the table in this module, never from the host. Memory is counted
 counter runs out, the live values are counted again at that instruction, which is deterministic because the counter is
 part of the state. What an instruction is still making (`Run.building`) is live too. Text, bytes and large integers
 count once by value (their sharing is not kept in a snapshot), containers once by identity. A box counts what was
-charged when it was made, whatever it holds.
+charged when it was made, whatever it holds. No value costs less than the bytes that it takes in a snapshot, so that
+whether a state can be stored depends on its budgets only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sojourn.labels import Label
@@ -39,16 +40,19 @@ __all__ = [
     "FRAME_BYTES",
     "MEMBER",
     "OPAQUE_BYTES",
+    "REGION_BYTES",
     "SLOT",
     "TEXT_BYTES",
     "BoxContent",
     "Frame",
     "Run",
     "bytes_of_int",
+    "bytes_of_label",
     "bytes_of_parts",
     "bytes_of_text",
     "size_of",
     "walk",
+    "within",
 ]
 
 # Bytes. A slot pays for a small number that lies in it, so that arithmetic on 64 bits is free of charge.
@@ -61,7 +65,9 @@ CELL_BYTES: Final = OBJECT
 EXCEPTION_BYTES: Final = 2 * OBJECT
 OPAQUE_BYTES: Final = 160
 BOX_BYTES: Final = 4_096  # of a box that an effect made; a region's box is charged what the region was
+REGION_BYTES: Final = 256  # what a region costs at least: a box with a short error
 FRAME_BYTES: Final = 200
+LABEL_PAID, NAME_PAID, CLASS_PAID = 100, 90, 36  # of names: by OPAQUE_BYTES, by KEY_AND_VALUE, by OBJECT
 
 
 def bytes_of_text(text: str) -> int:
@@ -80,7 +86,26 @@ def bytes_of_int(bits: int) -> int:
     return 0 if bits < 64 else 32 + bits // 8
 
 
-def size_of(value: Value) -> int:
+def beyond(texts: Iterable[str], paid: int) -> int:
+    """Cost of names, where they are longer than the `paid` bytes that belong to what they are part of."""
+    return max(sum(3 + (len(text) if text.isascii() else 4 * len(text)) for text in texts) - paid, 0)
+
+
+def bytes_of_label(label: Label) -> int:
+    """Cost of a label beyond what OPAQUE_BYTES pays of it: none for one that is short."""
+    return beyond(label.sources, LABEL_PAID) if label.sources else 0
+
+
+def within(error: RegionError, charge: int) -> RegionError:
+    """The error with as much of its text as a box of this charge pays for."""
+    room = max(charge, REGION_BYTES) - OPAQUE_BYTES
+    text = error.message
+    if bytes_of_text(text) <= room:
+        return error
+    return replace(error, message=text[: (room - TEXT_BYTES) // (1 if text.isascii() else 4)])
+
+
+def size_of(value: Value) -> int:  # noqa: PLR0911 - one return for each kind
     """Cost of one value without what it refers to."""
     kind = type(value)
     if kind is int:
@@ -91,8 +116,13 @@ def size_of(value: Value) -> int:
         return TEXT_BYTES + len(value)
     if kind is list or kind is tuple:
         return OBJECT + SLOT * len(value)
-    if kind is dict or kind is RecordValue:
-        return OBJECT + KEY_AND_VALUE * len(value if kind is dict else value.fields)
+    if kind is dict:
+        return OBJECT + KEY_AND_VALUE * len(value)
+    if kind is Handle or kind is Box:
+        return OPAQUE_BYTES + bytes_of_label(value.label)
+    if kind is RecordValue:
+        names = sum(beyond((name,), NAME_PAID) for name in value.fields)
+        return OBJECT + KEY_AND_VALUE * len(value.fields) + beyond((value.type_name,), CLASS_PAID) + names
     if kind is SetValue:
         return OBJECT + MEMBER * len(value.items)
     if kind is Iter:
@@ -131,12 +161,10 @@ def children(value: Value) -> Iterable[Value]:  # noqa: PLR0911 - one return for
 
 
 _FIXED: Final[dict[type, int]] = {
-    Box: OPAQUE_BYTES,
     BuiltinValue: 0,
     Cell: CELL_BYTES,
     DictView: OBJECT,
     ExcValue: EXCEPTION_BYTES,
-    Handle: OPAQUE_BYTES,
     range: OBJECT,
 }
 _BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))

@@ -19,6 +19,9 @@ HEAD = """
 def secret(r):
     return tensor.item(r)
 
+def large(r):
+    return tensor.item(r) * 1000
+
 def listed(r):
     return [k for k in range(tensor.item(r))]
 
