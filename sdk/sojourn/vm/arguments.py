@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sojourn.vm.op import COMPARE, METHODS, Op
+from sojourn.vm.op import BINARY, COMPARE, METHODS, Op
 from sojourn.vm.program import NAMED, REST
 from sojourn.vm.reach import walk_functions
 from sojourn.vm.sites import UNKNOWN, literal_of, traced
@@ -26,6 +26,7 @@ __all__ = ["ArgumentSite", "argument_sites"]
 _ARGS: Final = object()
 _READS: Final = frozenset(tuple(METHODS).index(name) for name in ("copy", "get", "items", "keys", "values"))
 _FILLS: Final = frozenset(tuple(METHODS).index(name) for name in ("setdefault", "update"))
+_MERGE: Final = BINARY.index("|")
 _MEMBER: Final = frozenset(COMPARE.index(name) for name in ("in", "not in"))
 
 
@@ -67,7 +68,7 @@ class _Function:
         own: keys that the function looks for or stores, in any dict.
         changes: it changes the arguments in another way.
         escapes: it hands them on.
-        fills: it fills some dict by `update` or `setdefault`.
+        fills: it fills some dict by `update`, `setdefault` or `|=`, or under a key that is computed.
     """
 
     def __init__(self, program: VerifiedProgram, code: Code) -> None:
@@ -81,6 +82,8 @@ class _Function:
         for _, op, a, taken in traced(program, code, self._follow):
             if op == Op.STORE and a in once:
                 self.locals[a] = taken[0]
+            elif op == Op.STORE:
+                self.escapes = self.escapes or taken[0] is _ARGS
             self._judge(op, a, taken)
 
     def sites(self) -> Iterator[ArgumentSite]:
@@ -92,12 +95,15 @@ class _Function:
         """Note what an instruction does with the arguments."""
         if op == Op.STORE_INDEX or (op == Op.COMPARE and a in _MEMBER):
             self.own |= {value for value in taken if isinstance(value, str)}
-        elif op == Op.METHOD and a in _FILLS:
+            if op == Op.STORE_INDEX and taken[2] is UNKNOWN:  # a value, a container and a key
+                self.fills = True
+                self.changes = self.changes or taken[1] is _ARGS
+        elif (op == Op.METHOD and a in _FILLS) or (op == Op.INPLACE and a == _MERGE):
             self.fills = True
             self.changes = self.changes or taken[0] is _ARGS
         elif op in {Op.STORE, Op.POP, Op.INDEX} or _ARGS not in taken:
             return
-        elif op in {Op.INPLACE, Op.DELETE_INDEX} or (op == Op.METHOD and taken[0] is _ARGS and a not in _READS):
+        elif op == Op.DELETE_INDEX or (op == Op.METHOD and taken[0] is _ARGS and a not in _READS):
             self.changes = True
         else:
             self.escapes = True

@@ -4,7 +4,7 @@ Rules of this module:
 
 * A batch is known through a variable that is given nothing but the first value of `stream.batch`.
 * Only what is certain is said: a key that the program looks for (`"age" in row`), stores, or reads where a handler
-  stands is left out; where it fills some dict by `update` or `setdefault`, all are.
+  stands is left out; where it fills some dict by `update` or `setdefault`, or a batch under a computed key, all are.
 * Nothing is run.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sojourn.vm.op import COMPARE, METHODS, Op
+from sojourn.vm.program import NAMED, REST
 from sojourn.vm.reach import walk_functions
 from sojourn.vm.sites import UNKNOWN, literal_of, traced
 from sojourn.vm.verifier import Code, VerifiedProgram
@@ -69,14 +70,19 @@ def _sites(program: VerifiedProgram, code: Code) -> Iterator[FieldSite]:
             return _BATCH if a in batches else UNKNOWN
         return literal_of(program, op, a, taken)
 
-    for at, op, _, taken in traced(program, code, follow):
+    changed = any(
+        op == Op.STORE_INDEX and taken[1] is _BATCH and taken[2] is UNKNOWN
+        for _, op, _, taken in traced(program, code, follow)
+    )
+    for at, op, _, taken in () if changed else traced(program, code, follow):
         if op == Op.INDEX and taken[0] is _BATCH and isinstance(taken[1], str) and code.handler_at[at] < 0:
             yield FieldSite(code.name, code.lines[at], taken[1])
 
 
 def _batches(program: VerifiedProgram, code: Code) -> set[int]:
     """Variables that hold batches and nothing else."""
-    stores: dict[int, bool] = dict.fromkeys(range(code.params), False)
+    filled = code.params + code.keyword_only + bool(code.flags & REST) + bool(code.flags & NAMED)  # by the call
+    stores: dict[int, bool] = dict.fromkeys(range(filled), False)
     for at, (op, a, _) in enumerate(code.instructions):
         if op == Op.STORE:
             stores[a] = stores.get(a, True) and _is_batch(program, code, at)

@@ -37,7 +37,7 @@ _WORDS: Final = {
     Op.ITER: "iterate over",
     Op.FORMAT: "print",
 }
-_BUILTINS: Final = {"len": "measure", "int": "compute with", "float": "compute with", "str": "print", "bool": "test"}
+_BUILTINS: Final = {"len": "measure", "int": "convert", "float": "convert", "str": "print", "bool": "test"}
 _PAYLOADS: Final = ("of", "weight")
 
 
