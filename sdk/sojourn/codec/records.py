@@ -57,25 +57,23 @@ def header_of(data: bytes | memoryview) -> tuple[int, int]:
     return int.from_bytes(data[2:4], "big"), int.from_bytes(data[4:6], "big")
 
 
-def decode(cls: type[R], data: bytes | memoryview, *, limit: int = MAX_DOCUMENT_BYTES, canonical: bool = True) -> R:
+def decode(cls: type[R], data: bytes | memoryview, *, limit: int = MAX_DOCUMENT_BYTES) -> R:
     """Decode exactly one canonical `cls`.
 
     Args:
         cls: the record type, which fixes kind and version.
         data: untrusted bytes.
         limit: largest accepted length in bytes, checked before anything is decoded.
-        canonical: False leaves out the last check, that `encode` makes these bytes of the result. Only for a caller
-            that encodes what it makes of the result again, and compares that with `data`.
 
     Raises:
         DecodeError: see its `reason`.
     """
     if len(data) > limit:
         raise DecodeError("oversize", f"{cls.__name__}: {len(data)} bytes, the limit is {limit}")
-    kind, version = header_of(data)
-    if kind != cls.KIND:
-        raise DecodeError("kind", f"expected a {cls.__name__} (kind {int(cls.KIND):#06x}), got kind {kind:#06x}")
-    if version != cls.VERSION:
+    if data[:HEADER_BYTES] != _header(cls):
+        kind, version = header_of(data)
+        if kind != cls.KIND:
+            raise DecodeError("kind", f"expected a {cls.__name__} (kind {int(cls.KIND):#06x}), got kind {kind:#06x}")
         raise DecodeError("version", f"{cls.__name__}: version {version} is not version {cls.VERSION} of this program")
     body = data[HEADER_BYTES:]
     try:
@@ -85,7 +83,7 @@ def decode(cls: type[R], data: bytes | memoryview, *, limit: int = MAX_DOCUMENT_
     except (msgspec.DecodeError, ValueError, RecursionError) as problem:
         reason = "trailing" if "trailing" in str(problem) else "schema"
         raise DecodeError(reason, f"{cls.__name__}: {problem}") from None
-    if canonical and _encoder.encode(value) != body:
+    if _encoder.encode(value) != body:
         raise DecodeError("canonical", f"{cls.__name__}: not the canonical encoding")
     result: R = value
     return result

@@ -53,6 +53,7 @@ _WALKS: Final[dict[int, frozenset[type]]] = {
     IterKind.REVERSED: _SEQUENCES - {range},
 }
 _KEYED: Final = frozenset((IterKind.DICT, IterKind.SET))
+_VIEWS: Final = frozenset(ViewKind)
 _UNCOUNTED: Final = frozenset((IterKind.DONE, IterKind.ZIP))
 _DRAWS: Final[dict[int, int]] = {IterKind.ENUMERATE: 1, IterKind.ZIP: -1}  # from how many others; -1: any number
 _KEYS: Final = frozenset((type(None), bool, int, float, str, bytes, Handle))
@@ -66,6 +67,7 @@ class Cells:
 
     Attributes:
         values: by reference; the first four are unbound, None, False, True.
+        at: gives one of them; its index is known not to be negative.
         boxes: the content of the boxes among them.
         kinds: the classes of the cells; most states hold few of them.
     """
@@ -76,6 +78,7 @@ class Cells:
         self.nested = False  # whether an iterator draws from another one
         self.kinds = kinds = frozenset(map(type, cells))
         self.values: list[Value] = [UNBOUND, None, False, True, *[SHELLS[type(cell)](cell, codes) for cell in cells]]
+        self.at = self.values.__getitem__
         if rows.RangeCell in kinds or rows.ViewCell in kinds:
             self._ranges_and_views()
         if rows.TupleCell in kinds:
@@ -95,10 +98,9 @@ class Cells:
         """The values behind references."""
         if not refs:
             return []
-        found = self.values
         try:
             if min(refs) >= 0:
-                return [found[ref] for ref in refs]
+                return [*map(self.at, refs)]
         except IndexError:
             pass
         raise SnapshotInvalid("a reference to no cell")
@@ -142,16 +144,21 @@ class Cells:
 
     def _ranges_and_views(self) -> None:
         for ref, cell in enumerate(self.cells, rows.FIRST_CELL):
-            if isinstance(cell, rows.RangeCell):
-                start, stop, step = self.all_bound((cell.start, cell.stop, cell.step))
-                if not (type(start) is type(stop) is type(step) is int) or step == 0:
-                    raise SnapshotInvalid("a range without bounds")
-                self.values[ref] = range(start, stop, step)
-            elif isinstance(cell, rows.ViewCell):
-                mapping = self.bound(cell.mapping)
-                if type(mapping) is not dict or cell.kind not in set(ViewKind):
-                    raise SnapshotInvalid("a view of what is no dict")
-                self.values[ref] = DictView(ViewKind(cell.kind), mapping)
+            make = _EARLY.get(type(cell))
+            if make is not None:
+                self.values[ref] = make(self, cell)
+
+    def _range(self, cell: rows.RangeCell) -> range:
+        start, stop, step = self.all_bound((cell.start, cell.stop, cell.step))
+        if not (type(start) is type(stop) is type(step) is int) or step == 0:
+            raise SnapshotInvalid("a range without bounds")
+        return range(start, stop, step)
+
+    def _view(self, cell: rows.ViewCell) -> DictView:
+        mapping = self.bound(cell.mapping)
+        if type(mapping) is not dict or cell.kind not in _VIEWS:
+            raise SnapshotInvalid("a view of what is no dict")
+        return DictView(ViewKind(cell.kind), mapping)
 
     def _fill(self) -> None:
         for cell, made in zip(self.cells, self.values[rows.FIRST_CELL :], strict=True):
@@ -258,6 +265,10 @@ class Cells:
                     raise SnapshotInvalid(f"iterators are nested deeper than {MAX_ITER_DEPTH}")
 
 
+_EARLY: Final[dict[type, Callable[[Cells, Any], Value]]] = {
+    rows.RangeCell: Cells._range,
+    rows.ViewCell: Cells._view,
+}
 _FILLS: Final[dict[type, Callable[[Cells, Any, Any], None]]] = {
     rows.BoxCell: Cells._fill_box,
     rows.CellCell: Cells._fill_cell,

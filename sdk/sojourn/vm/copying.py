@@ -37,6 +37,7 @@ Extent = Literal["plain", "functions", "whole"]
 
 _SCALARS: Final = frozenset((type(None), bool, int, str, bytes))
 _ATOMS: Final = frozenset((type(None), bool, int, str))  # what is its own copy
+_LEAST, _MOST = -(1 << 63), 1 << 63  # integers between them are free of charge
 _FREE_OF_CHARGE: Final = frozenset((type(None), bool))
 _INNER: Final[dict[str, frozenset[type]]] = {
     "plain": frozenset(),
@@ -79,9 +80,12 @@ def paid(run: Run, values: Collection[Value]) -> bool:
     total = 0
     for value in values:
         kind = type(value)
-        if kind is str and value.isascii():
+        if kind is int:
+            if not _LEAST < value < _MOST:
+                break
+        elif kind is str and value.isascii():
             total += TEXT_BYTES + len(value)
-        elif kind not in _FREE_OF_CHARGE and (kind is not int or value.bit_length() >= 64):
+        elif kind not in _FREE_OF_CHARGE:
             break
     else:
         if total <= run.memory:

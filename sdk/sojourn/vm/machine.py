@@ -10,7 +10,8 @@ does not depend on how it ends; its result or its error becomes one box.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Final
 
 from sojourn.codec import DIGEST_BYTES, digest_parts
@@ -47,6 +48,8 @@ from sojourn.vm.verifier import VerifiedProgram
 __all__ = ["Machine"]
 
 MAX_NESTED_REGIONS: Final = 16
+# As calling the class, and half as long.
+_occurrence: Final[Callable[[tuple[bytes, int]], Occurrence]] = partial(tuple.__new__, Occurrence)
 _EXHAUSTED: Final = {"fuel": "FuelExhausted", "memory": "MemoryError"}
 
 
@@ -173,8 +176,9 @@ class Machine:
             floor = 0 if run.region or public is None else public
             if floor and before <= floor:
                 return Sliced()
+            target = before - left
             try:
-                stop = go_on(run, max(floor, before - left))
+                stop = go_on(run, target if target > floor else floor)  # noqa: FURB136 - a call takes longer
                 if isinstance(stop, Ask):
                     return Parked(self._park(run, stop))
                 if stop is not None:
@@ -197,9 +201,9 @@ class Machine:
         Raises:
             MachineError: nothing is pending, or the value is not one that this effect can have.
         """
-        effect = self._answered()
+        effect = self.asked if self.asked is not None else self._answered()
         run = self.runs[-1]
-        releases = EFFECTS[effect.name].releases
+        releases = (effect.boxed or value is not None) and EFFECTS[effect.name].releases
         if releases and value is not None:
             raise MachineError(f"{effect.name} resumes with None")
         try:
@@ -325,9 +329,7 @@ class Machine:
             DecodeError: not the canonical encoding of a snapshot.
             SnapshotInvalid: not a state of this program.
         """
-        from sojourn.vm.restore import load  # noqa: PLC0415 - that module makes machines
-
-        machine = load(verified, snapshot_bytes)
+        machine = _loader()(verified, snapshot_bytes)
         machine.projection = projection
         return machine
 
@@ -379,7 +381,7 @@ class Machine:
         return self._ask(run, spec, args, boxed=bool(private))
 
     def _ask(self, run: Run, spec: EffectSpec, args: dict[str, Value], *, boxed: bool) -> Effect:
-        occurrence = Occurrence(run.id, run.operation)
+        occurrence = _occurrence((run.id, run.operation))
         run.operation += 1
         self.asked = effect = Effect(spec.name, args, occurrence, spec.durability, run.label, boxed)
         return effect
@@ -557,6 +559,13 @@ class Machine:
         else:
             run.frames.clear()
             self.outcome = Failed(code, line, f"{type_name}: {message}" if message else type_name)
+
+
+@cache
+def _loader() -> Callable[[VerifiedProgram, bytes], Machine]:
+    from sojourn.vm.restore import load  # noqa: PLC0415 - that module makes machines
+
+    return load
 
 
 def _begin(child: Run, run: Run, fork: Fork) -> list[Frame]:

@@ -17,7 +17,7 @@ from sojourn.vm.values import Value
 __all__ = ["Done", "Effect", "Failed", "OutOfFuel", "Parked", "Progress", "Sliced"]
 
 
-class Effect(msgspec.Struct, frozen=True):
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """A request to the host.
 
     Attributes:
@@ -40,7 +40,7 @@ class Effect(msgspec.Struct, frozen=True):
         return f"Effect({self.name}, {self.occurrence}, {self.label})"
 
 
-class Parked(msgspec.Struct, frozen=True):
+class Parked(msgspec.Struct, frozen=True, gc=False):
     """The program waits for the result of an effect: `Machine.resume` or `Machine.throw`."""
 
     effect: Effect

@@ -1,8 +1,8 @@
 """Loading a snapshot: untrusted bytes become a machine, or are refused.
 
 Every frame is checked against the verified program (function, position, depth of the stack, the call it waits for),
-every cell against its kind. At the end the machine is written again: bytes that are not what it writes are refused,
-so that order, sharing and reachability of cells need no rules of their own here.
+every cell against its kind. At the end stands `order`: bytes that are not what the machine would write are refused, so
+that order, sharing and reachability of cells need no rules of their own here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sojourn.vm.cells import CODES, Cells
 from sojourn.vm.effects import EFFECTS, TASKS
 from sojourn.vm.machine import MAX_NESTED_REGIONS, Machine
 from sojourn.vm.op import Op
+from sojourn.vm.order import as_written
 from sojourn.vm.program import CONTRACT
 from sojourn.vm.progress import Done, Effect, Failed
 from sojourn.vm.shells import label_of
@@ -31,7 +32,6 @@ from sojourn.vm.snapshot import (
     RunRow,
     Snapshot,
     SuspendedCell,
-    dump,
 )
 from sojourn.vm.state import BoxContent, Frame, Run, walk
 from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, Suspended
@@ -46,15 +46,7 @@ _LEAVES: Final = frozenset((int, str, bytes, Handle, range))
 
 def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
     """See `Machine.load`."""
-    snapshot = decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES, canonical=False)
-    try:
-        return _machine_of(verified, snapshot, snapshot_bytes)
-    except SnapshotInvalid:
-        decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES)  # bytes that no encoder writes are said first
-        raise
-
-
-def _machine_of(verified: VerifiedProgram, snapshot: Snapshot, snapshot_bytes: bytes) -> Machine:
+    snapshot = decode(Snapshot, snapshot_bytes, limit=MAX_SNAPSHOT_BYTES)
     if snapshot.contract != CONTRACT:
         raise SnapshotInvalid(f"a snapshot of execution contract {snapshot.contract}, this host implements {CONTRACT}")
     if snapshot.program != verified.digest:
@@ -63,7 +55,7 @@ def _machine_of(verified: VerifiedProgram, snapshot: Snapshot, snapshot_bytes: b
         raise SnapshotInvalid(f"a snapshot has a public run and at most {MAX_NESTED_REGIONS} private regions in it")
     cells = Cells(snapshot.cells, verified.codes)
     machine = _Loader(verified, snapshot, cells).machine()
-    if dump(machine) != snapshot_bytes:
+    if not as_written(snapshot):
         raise SnapshotInvalid("not the form in which this state is written")
     return machine
 
@@ -75,6 +67,7 @@ class _Loader:
         if ends > 1:
             raise SnapshotInvalid("a run is both waiting and ended")
         self.ended = snapshot.pending is None and ends == 1
+        self.shared = CellCell in cells.kinds
 
     def machine(self) -> Machine:
         snapshot = self.snapshot
@@ -131,11 +124,11 @@ class _Loader:
                    frames, boxes)  # fmt: skip
 
     def _frame(self, row: FrameRow, *, waiting: bool) -> Frame:
-        codes = self.program.codes
-        if not 0 <= row.function < len(codes):
+        codes, function, pc = self.program.codes, row.function, row.pc
+        if not 0 <= function < len(codes):
             raise SnapshotInvalid("a frame of a function that the program does not have")
-        code = codes[row.function]
-        if not 0 <= row.pc < len(code.instructions) or code.depth[row.pc] - waiting != len(row.stack):
+        code = codes[function]
+        if not 0 <= pc < len(code.instructions) or code.depth[pc] - waiting != len(row.stack):
             raise SnapshotInvalid(f"a frame of {code.name} stands where it cannot")
         if len(row.locals) != len(code.locals):
             raise SnapshotInvalid(f"a frame of {code.name} has other variables")
@@ -143,13 +136,13 @@ class _Loader:
         for position in code.loops:
             if values[position] is not UNBOUND and type(values[position]) is not Iter:
                 raise SnapshotInvalid(f"a loop of {code.name} has no iterator")
-        if code.boxed or CellCell in self.cells.kinds:
+        if code.boxed or self.shared:
             shared = {position for position, value in enumerate(values) if type(value) is Cell}
             if shared != code.boxed:
                 raise SnapshotInvalid(f"a variable of {code.name} is shared, or not shared, against its code")
         if 0 in row.stack:
             raise SnapshotInvalid("the stack holds no value where one is due")
-        return Frame(row.function, row.pc, values, stack)
+        return Frame(function, pc, values, stack)
 
     def _waits_for(self, row: FrameRow, function: int) -> None:
         op, a, _ = self.program.codes[row.function].instructions[row.pc - 1] if row.pc > 0 else (0, 0, 0)

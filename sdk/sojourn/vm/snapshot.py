@@ -9,7 +9,7 @@ refer to each other by number only, so that the host's collector of cycles need 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from sojourn.codec import Kind, Record, encode
 from sojourn.errors import MachineError
@@ -258,7 +258,10 @@ class _Table:
     Attributes:
         known: references of what is equal by value, by kind.
         others: of floats by their digits, of everything else by identity.
+        order: what has a cell, in the order of the cells.
     """
+
+    __slots__ = ("boxes", "known", "order", "others")
 
     def __init__(self, boxes: dict[bytes, BoxContent]) -> None:
         self.boxes = boxes
@@ -281,15 +284,17 @@ class _Table:
         if not items:
             return ()
         known, order, made = self.known, self.order, []
+        key: object
+        table: dict[Any, int] | None
         for value in items:
-            kind, key = type(value), value
-            table = known.get(kind)
+            table = known.get(type(value))
             if table is None:
-                table = self.others
-                key = value.hex() if kind is float else id(value)
-            found = table.get(key)
-            if found is None:
-                found = table[key] = FIRST_CELL + len(order)
+                table, key = self.others, value.hex() if type(value) is float else id(value)
+            else:
+                key = value
+            fresh = FIRST_CELL + len(order)
+            found = table.setdefault(key, fresh)
+            if found == fresh:
                 order.append(value)
             made.append(found)
         return tuple(made)
@@ -315,7 +320,7 @@ def _int(_: _Table, number: int) -> IntCell:
 
 
 def _iter(table: _Table, it: Iter) -> IterCell:
-    keys, inner = table.refs(it.keys), table.refs(it.inner)
+    keys, inner = table.refs(it.keys) if it.keys else (), table.refs(it.inner) if it.inner else ()
     return IterCell(int(it.kind), it.shown, table.ref(it.source), keys, it.index, inner)
 
 

@@ -9,7 +9,7 @@ from sojourn.vm.faults import Exhausted
 from sojourn.vm.op import Op
 from sojourn.vm.state import Run
 from sojourn.vm.stops import Ask, Enter, Fork, Handler, Return, Stop
-from sojourn.vm.values import UNBOUND
+from sojourn.vm.values import UNBOUND, Iter, IterKind
 
 __all__ = ["HANDLERS", "Ask", "Enter", "Fork", "Return", "Stop", "step", "step_to"]
 
@@ -45,6 +45,14 @@ def step(run: Run, floor: int) -> Stop | None:
             if op == _JUMP:
                 pc = a
                 continue
+            if op == _NEXT and type(it := values[a]) is Iter and it.kind is _SEQUENCE and type(it.source) in _FREE:
+                try:
+                    stack.append(it.source[it.index])
+                except IndexError:  # the end is the handler's
+                    pass
+                else:
+                    it.index += 1
+                    continue
             frame.pc, run.fuel = pc, fuel
             stop = handlers[op](run, frame, a, b)
             if stop is not None:
@@ -79,6 +87,9 @@ _LOAD: Final = int(Op.LOAD)
 _STORE: Final = int(Op.STORE)
 _CONST: Final = int(Op.CONST)
 _JUMP: Final = int(Op.JUMP)
+_NEXT: Final = int(Op.NEXT)
+_SEQUENCE: Final = IterKind.SEQUENCE
+_FREE: Final = frozenset((list, tuple, range))  # sequences whose items are not paid for when they are drawn
 _MOVING: Final = frozenset((Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD, Op.RETURN))  # another frame may be the last one
 _LEADING: Final = frozenset((Op.JUMP, Op.ITER, Op.CALL, Op.CALL_VALUE, Op.CALL_SPREAD))
 _NOWHERE: Final[frozenset[int]] = frozenset()

@@ -15,7 +15,7 @@ from sojourn.vm.values import Value
 __all__ = ["Ask", "Enter", "Fork", "Handler", "Return", "Stop", "take"]
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """The program asks for an effect; its arguments are off the stack."""
 
     name: str
