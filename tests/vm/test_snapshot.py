@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -266,3 +267,23 @@ def _load_and_go_on(program: Any, raw: bytes, host: Any) -> None:
         return
     assert machine.dump() == raw
     finish(machine, host)
+
+
+@pytest.mark.parametrize("step", [2**61 - 1, -(2**61 - 1)])
+def test_integers_that_the_host_hashes_alike_are_stored_like_others(kit: Any, step: int) -> None:
+    source = f"""
+@continuation
+def main(n):
+    items = [i * {step} for i in range(1, n)]
+    items.append(items[0] * 1)
+    while len(items) > 0:
+        pass
+"""
+    machine = kit.start(source, 30_000, fuel=10**8, memory=2**25)
+    begin = time.process_time()
+    assert isinstance(machine.run(1_000_000), Sliced)
+    data = machine.dump()
+    again = Machine.load(machine.program, data)
+    assert time.process_time() - begin < 3, "a table of the machine's own finds them all in one place"
+    assert again.dump() == data
+    assert len(data) > 29_000 * 8  # of the loop behind it: all are there

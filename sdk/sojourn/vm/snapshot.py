@@ -17,7 +17,7 @@ from sojourn.limits import MAX_SNAPSHOT_BYTES
 from sojourn.vm import values
 from sojourn.vm.program import CONTRACT, big_bytes
 from sojourn.vm.progress import Done, Failed
-from sojourn.vm.state import BoxContent, Frame
+from sojourn.vm.state import HASHED_APART, BoxContent, Frame
 from sojourn.vm.values import (
     UNBOUND,
     Box,
@@ -257,7 +257,7 @@ class _Table:
 
     Attributes:
         known: references of what is equal by value, by kind.
-        others: of floats by their digits, of everything else by identity.
+        others: of floats by their digits, of large integers by their bytes, of everything else by identity.
         order: what has a cell, in the order of the cells.
     """
 
@@ -290,6 +290,8 @@ class _Table:
             table = known.get(type(value))
             if table is None:
                 table, key = self.others, value.hex() if type(value) is float else id(value)
+            elif type(value) is int and not -HASHED_APART < value < HASHED_APART:
+                table, key = self.others, big_bytes(value)
             else:
                 key = value
             fresh = FIRST_CELL + len(order)

@@ -17,6 +17,7 @@ from typing import Final
 
 from sojourn.labels import Label
 from sojourn.vm.faults import Exhausted
+from sojourn.vm.program import big_bytes
 from sojourn.vm.values import (
     Box,
     BuiltinValue,
@@ -38,6 +39,7 @@ __all__ = [
     "BOX_BYTES",
     "CELL_BYTES",
     "FRAME_BYTES",
+    "HASHED_APART",
     "MEMBER",
     "OPAQUE_BYTES",
     "REGION_BYTES",
@@ -170,6 +172,10 @@ _FIXED: Final[dict[type, int]] = {
 _BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))
 _FREE: Final = frozenset((type(None), bool, float))
 
+# The host hashes integers modulo 2**61 - 1: a program can make many that a table has in one place. The tables that the
+# machine itself keeps know integers from here on by their bytes.
+HASHED_APART: Final = 1 << 60
+
 
 def walk(roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None) -> Iterator[Value]:
     """Every value reachable from `roots` once, in a fixed order; numbers that are free of charge are left out.
@@ -186,6 +192,8 @@ def walk(roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None) -
         if kind in _FREE:
             continue
         key: object = (kind, value) if kind in _BY_VALUE else id(value)
+        if type(value) is int and not -HASHED_APART < value < HASHED_APART:
+            key = big_bytes(value)
         if key in seen:
             continue
         seen.add(key)
