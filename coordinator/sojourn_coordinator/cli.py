@@ -99,11 +99,12 @@ def status(state: State, as_json: AS_JSON = False) -> None:
         print_json(found)
         return
     from rich.table import Table
+    from sojourn.vm.places import line_text
 
     table = Table("job", "name", "state", "round", "error")
     for job in found["jobs"]:
         error = job["error"]
-        text = "" if error is None else f"{error['code']} (line {error['line']})"
+        text = "" if error is None else f"{error['code']} ({line_text(error['line'])})"
         progress = str(job["round"]) if job["rounds"] is None else f"{job['round']}/{job['rounds']}"
         table.add_row(job["id"][:16], job["name"], job["state"], progress, text)
     show(table)

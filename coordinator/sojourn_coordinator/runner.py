@@ -16,6 +16,7 @@ from sojourn.errors import MachineError, SojournError, StoreError
 from sojourn.labels import PUBLIC
 from sojourn.limits import MIB
 from sojourn.vm import Done, Failed, Handle, Machine, Parked, RecordValue, Sliced
+from sojourn.vm.places import in_file
 from sqlalchemy import Connection, bindparam, select, update
 
 from sojourn_coordinator.batch import Batch
@@ -92,7 +93,8 @@ class JobRunner:
                     await self._evaluations.wait()
                     await self._end("done", "", 0, "")
                     return
-                case Failed(code, line, detail):
+                case Failed(code, line, text):
+                    detail = in_file(text, line, self._context.rounds.program.modules)
                     _log.error("job.failed", job=self._context.id.hex(), code=code, line=line, detail=detail)
                     await self._flush()
                     await self._evaluations.wait()

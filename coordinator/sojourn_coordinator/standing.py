@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sojourn.codec import decode
 from sojourn.contracts import Answer, Job, Phase, Signed
+from sojourn.vm import Program
 from sqlalchemy import Connection, select
 
 from sojourn_coordinator.house import House
@@ -59,10 +60,19 @@ async def standing_view(house: House, job: bytes) -> dict[str, Any]:
     return {"waiting": found.waiting, "phase": phase}
 
 
-async def programs_view(house: House, job: bytes) -> dict[str, str]:
-    """Digests of a stored job's programs, `agent` and `rounds`, and the `entry` of the rounds."""
+async def programs_view(house: House, job: bytes) -> dict[str, Any]:
+    """Digests of a stored job's programs, `agent` and `rounds`, and the `entry` of the rounds.
+
+    Where a program stands in several modules, `agent_modules` and `rounds_modules` name those beside its own file: what
+    places in it are of (see `sojourn.vm.places`).
+    """
     document = decode(Job, decode(Signed, await read_item(house, job, "job")).payload)
-    return {"agent": document.program.hex(), "rounds": document.rounds.hex(), "entry": document.rounds_entry}
+    found: dict[str, Any] = {"agent": document.program.hex(), "rounds": document.rounds.hex()}
+    for key, item in (("agent_modules", "program"), ("rounds_modules", "rounds")):
+        program = Program.decode(decode(Signed, await read_item(house, job, item)).payload)
+        if program.modules:
+            found[key] = list(program.modules)
+    return {**found, "entry": document.rounds_entry}
 
 
 def _find(connection: Connection, job: bytes) -> _Found:

@@ -10,6 +10,7 @@ from rich.table import Table
 from sojourn.agent.orders import OrderRow
 from sojourn.agent.status import AgentStatus
 from sojourn.console import say, show
+from sojourn.vm.places import line_text
 
 if TYPE_CHECKING:
     from sojourn.agent.released import Departure
@@ -64,7 +65,7 @@ def _job(row: OrderRow | Departure) -> str:
 
 def _ended(row: OrderRow) -> str:
     """How the run ended, with its public code and line; empty while it has not."""
-    return ", ".join(part for part in (row.outcome, row.code, f"line {row.line}" if row.line else "") if part)
+    return ", ".join(part for part in (row.outcome, row.code, line_text(row.line) if row.line else "") if part)
 
 
 def _effects(row: OrderRow) -> str:

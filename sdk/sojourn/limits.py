@@ -57,6 +57,7 @@ MAX_MEMORY_BYTES: Final = 64 * MIB  # bytes of program values, by the machine's 
 MAX_FRAMES: Final = 1_000
 MAX_INSTRUCTIONS: Final = 200_000  # of one program
 MAX_CONSTANTS: Final = 65_536
+MAX_PROGRAM_MODULES: Final = 256  # of one program, beside its own file
 
 # Time, milliseconds.
 MAX_CLOCK_SKEW_MS: Final = 5 * 60 * 1000

@@ -60,6 +60,7 @@ from sojourn.datoms import BlockKind, UpdateReader, join_datoms, pack_list, spli
 from sojourn.registrar import Enrolment
 from sojourn.streams import Field, StateFolder
 from sojourn.vm import compile_source
+from sojourn.vm.compiler import find_in
 
 FEATURES = 3
 ROWS = 20
@@ -70,6 +71,17 @@ ANSWER = (
     ReleaseSpec("count", "patients", 0.0, 1000.0, None),
     ReleaseSpec("mean", "loss", 0.0, 10.0, None),
 )
+
+# A module that a program may import.
+HELPERS = """
+
+def inside(n):
+    return {"n": 1 // n}
+
+
+def outside(values, at):
+    return values[at]
+"""
 
 HOSPITAL = """\
 from sojourn.program import continuation, gpu, log, private, release, stream, tensor
@@ -272,7 +284,7 @@ class Federation:
 
     def job(self, source: str = HOSPITAL, entry: str = "hospital", **changes: Any) -> tuple[Job, bytes]:
         """A job and its plain bundle."""
-        program = compile_source(source, "program.py")
+        program = compile_source(source, "program.py", find=find_in({"helpers": HELPERS}))
         phase = Phase("train", "collect", entry, 1, 60_000, changes.pop("answer", ANSWER))
         args = {"epochs": 2, "size": 4, "fuel": 1_000_000, "memory": 10_000_000} | changes.pop("args", {})
         now = now_ms()

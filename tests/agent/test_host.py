@@ -94,6 +94,27 @@ def hospital(order):
     assert ended[0]["detail"]
 
 
+def test_failures_in_a_module_are_in_the_owners_log_with_their_file(bench, federation, agent_entry):
+    (bench.folder / "policy.toml").write_text(federation.policy_text())
+    source = """
+from sojourn.program import continuation, private, release
+import helpers
+
+
+@continuation
+def hospital(order):
+    box = private(helpers.inside, 0, fuel=1000, memory=10000)
+    release.count(box, of="n", name="patients", high=1000)
+    return helpers.outside([1, 2], order.args["epochs"])
+"""
+    minted = federation.mint(agent_entry, source, job_answer=(ReleaseSpec("count", "patients", 0.0, 1000.0, None),))
+    found = bench.done(minted)
+    assert (found.answer.outcome, found.answer.code, found.answer.line) == ("failed", "IndexError", 1_000_008)
+    texts = [str(line) for line in bench.log()]
+    assert any("the region failed: ZeroDivisionError at line 4 of helpers.py" in text for text in texts)
+    assert any("run ended" in text and "(line 8 of helpers.py)" in text for text in texts)
+
+
 def test_a_stream_without_the_field_is_named_in_the_owners_log(bench, federation, agent_entry):
     (bench.folder / "policy.toml").write_text(federation.policy_text())
     source = federation.source('["x", "y"]', '["x", "z"]')

@@ -167,3 +167,18 @@ def test_numbers_that_read_like_none_are_marked_and_explained() -> None:
     nobody = report(("a", {"n": 0}, ["n"]), ("b", {"n": 0}, ["n"]), released={"n": 0})
     assert nobody.count("0 *") == 3
     assert "*" not in report(("a", {"n": 9}, []), ("b", {"n": 1}, []), released={"n": 10})
+
+
+def test_a_line_of_a_module_is_named_by_its_file() -> None:
+    """A place is the module's number times 1,000,000, and the line."""
+    assert reason("KeyError", 2_000_014) == "KeyError at line 14 of its module 2 of the agent program"
+    assert reason("KeyError", 2_000_014, ("a", "p.b")) == "KeyError at line 14 of p/b.py of the agent program"
+    programs = {"agent": "ab", "rounds": "cd", "entry": "weekly", "rounds_modules": ["a"], "agent_modules": ["b"]}
+    error = {"code": "KeyError", "line": 1_000_007, "message": "KeyError: 'x' (line 7 of a.py)"}
+    assert "failed with KeyError at line 7 of a.py of the rounds" in str(
+        ending(job(state="failed", error=error, programs=programs))
+    )
+    table = agents_table(
+        phase("missed", [AGENTS[0] | {"state": "failed", "code": "KeyError", "line": 1_000_003}]), ("b",)
+    )
+    assert list(table.columns[2].cells) == ["KeyError at line 3 of b.py of the agent program"]

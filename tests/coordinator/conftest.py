@@ -50,6 +50,7 @@ from sojourn.crypto import (
 from sojourn.datoms import BlockKind, join_datoms, pack_list, pack_update, split_datoms, unpack
 from sojourn.errors import PeerError
 from sojourn.vm import compile_source
+from sojourn.vm.compiler import find_in
 from sojourn.wire import Closed, Committed, HeldOrder, Hello, Rejected
 from sojourn_coordinator.answers import reason_of
 from sojourn_coordinator.house import wall_clock_ms
@@ -119,10 +120,17 @@ def heldout_rows() -> dict[str, np.ndarray]:
     return {"x": x, "y": (x[:, 0] > 0).astype(np.float32)}
 
 
+# A module that a program may import.
+HELPERS = """
+def broken(values):
+    raise ValueError("in a module")
+"""
+
+
 def make_submission(author: Identity, **changes) -> bytes:
     """A signed submission. `source`, `quorum`, `deadline_ms`, `rounds`, `participants` and job fields can change."""
     source = changes.pop("source", PROGRAM)
-    program = encode(compile_source(source, "program.py"))
+    program = encode(compile_source(source, "program.py", find=find_in({"helpers": HELPERS})))
     graph = evaluate_graph()
     plan = Plan(
         suite=SUITE_1,

@@ -1,5 +1,7 @@
 """Rounds programs that are not the packaged loop: other shapes, wrong arguments, refused submissions."""
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from sojourn.contracts import Bundle, Job, Signed
 from sojourn.datoms import BlockKind, join_datoms, pack_list
 from sojourn.errors import ConfigError, DecodeError, PlanMismatch, ProgramInvalid, SojournError, TrustError
 from sojourn_coordinator.queries import job_view, jobs_view
+from sojourn_coordinator.standing import programs_view
 
 AGENT = """
 from sojourn.program import continuation, fleet, log, model, private, release, stream, updates
@@ -62,6 +65,18 @@ async def test_wrong_programs_fail_with_a_code_and_a_line(world, wait_for_end, m
     assert view["error"]["code"] == code
     assert view["error"]["line"] > 14
     assert events[-1].name == "failed"
+
+
+async def test_a_failure_in_a_module_names_its_file(world, wait_for_end) -> None:
+    source = "import helpers" + AGENT + "    helpers.broken(job.args)\n"
+    async with world.serving() as (coordinator, links), world.working(coordinator, links):
+        job = await coordinator.submit(world.submission(source=source, evaluate=False))
+        events = await wait_for_end(coordinator, job)
+        view = await job_view(coordinator.house.database, job)
+        programs = await programs_view(coordinator.house, job)
+    assert (view["error"]["code"], view["error"]["line"]) == ("ValueError", 1_000_003)
+    assert programs["rounds_modules"] == programs["agent_modules"] == ["helpers"]
+    assert json.loads(events[-1].data)["message"] == "ValueError: in a module (line 3 of helpers.py)"
 
 
 async def test_a_model_can_be_asked_about_twice_and_published_at_the_end(world, wait_for_end) -> None:

@@ -19,7 +19,7 @@ from sojourn.errors import SojournError
 from sojourn.vm import VerifiedProgram, op, verify
 from sojourn.vm.cells import Cells
 from sojourn.vm.machine import MAX_NESTED_REGIONS
-from sojourn.vm.program import Program
+from sojourn.vm.program import Function, Program
 from sojourn.vm.restore import _Loader
 from sojourn.vm.snapshot import Snapshot, dump
 
@@ -27,9 +27,10 @@ __all__ = ["mutate"]
 
 _LEAVES: Final = (
     *range(-2, 24), 2**31, 2**53, 2**62, 2**63 - 1, 2**64 - 1, -(2**63), 10**12, None, True, False, 0.0, 1.5, "", "a",
-    "main", "ValueError", "zip", "log.note", "list_iterator", "a/b", b"", b"\x00", b"\x00" * 32, [], [0], [[]],
+    "main", "ValueError", "zip", "log.note", "list_iterator", "a/b", "a.b", b"", b"\x00", b"\x00" * 32, [], [0], [[]],
 )  # fmt: skip
 _OPS: Final = tuple(int(row) for row in op.Op)
+_FIELDS: Final = len(Function.__struct_fields__)
 
 
 def mutate(data: bytes, size: int, seed: int, plain: Callable[[bytes, int], bytes]) -> bytes:
@@ -122,7 +123,7 @@ def _encoded(kind: type[Any], data: bytes, tree: Any) -> bytes:
 
 def _change_code(tree: list[Any], draw: random.Random) -> None:
     """Another operation or operand in one instruction of one function, or an instruction more or less."""
-    functions = [row for row in _lists(tree) if len(row) == 13 and isinstance(row[11], list) and row[11]]
+    functions = [row for row in _lists(tree) if len(row) == _FIELDS and isinstance(row[11], list) and row[11]]
     if not functions:
         return
     function = draw.choice(functions)

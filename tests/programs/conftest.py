@@ -160,6 +160,7 @@ class Oracle:
     on_cpython, on_machine = staticmethod(on_cpython), staticmethod(on_machine)
     compiled, straight, stopping = staticmethod(compiled), staticmethod(straight), staticmethod(stopping)
     sampled_stops, programs = staticmethod(sampled_stops), staticmethod(programs)
+    answer, result_of, shown = staticmethod(answer), staticmethod(result_of), staticmethod(shown)
     expressions = staticmethod(lambda: (HERE / "corpus" / "expressions.lines").read_text(encoding="utf-8").splitlines())
 
 

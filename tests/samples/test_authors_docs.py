@@ -51,7 +51,7 @@ def test_the_page_works_when_it_is_pasted(tmp_path):
             printed = done.stdout
         else:
             assert missing(block["text"], printed) == [], printed
-    assert seen == {"python": 4, "sh": 6, "text": 4}
+    assert seen == {"python": 4, "sh": 7, "text": 5}
     assert (tmp_path / "two.submission").stat().st_size > 1000
     assert 'kind = "update"' in (tmp_path / "policy.toml").read_text("utf-8")
 

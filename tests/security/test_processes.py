@@ -349,7 +349,7 @@ def interrupted(*_: object, **__: object) -> None:
         (agent_cli, "sojourn.privacy.check_policy", ["policy", "check", "policy.toml"]),
         (agent_cli, "sojourn_agent.daemon.serve", ["run", "--state", "s", "--coordinator", "wss://h:1"]),
         (operator_cli, "sojourn.crypto.create_trust", ["trust", "init", "new"]),
-        (operator_cli, "sojourn.vm.compile_source", ["program", "build", __file__]),
+        (operator_cli, "sojourn.client.sources.compile_file", ["program", "build", __file__]),
         (operator_cli, "sojourn.registrar.RegistrarState.open", ["registrar", "list", "--state", "s"]),
         (coordinator_cli, "sojourn_coordinator.state.init_state", ["init", "--state", "new", "--trust", "t"]),
         (coordinator_cli, "sojourn_coordinator.state.read_token", ["token", "show", "--state", "s"]),

@@ -22,15 +22,42 @@ from sojourn.vm import (
     compile_source,
     verify,
 )
+from sojourn.vm.compiler import find_in
 
 PATIENTS = Label.of("clinic/patients")
 RUN = bytes(range(32))
 FUEL, MEMORY = 1_000_000, 10_000_000
 
 
+# Modules that a source of a test may import; the golden program of modules does.
+MODULES = {
+    "shared": """
+from tools.counting import counter, STEP
+LIMIT = 3
+def step(n, by=STEP):
+    log.note(f"step {n}")
+    return n + by
+def inside(rows, most):
+    up = counter(0)
+    batch, cursor = stream.batch(rows, stream.first(rows), most)
+    return {"n": up(batch["rows"]), "step": step(1)} if most else step("one")
+""",
+    "tools.counting": """
+STEP = 2
+def counter(start):
+    total = start
+    def up(by=STEP):
+        nonlocal total
+        total += by
+        return total
+    return up
+""",
+}
+
+
 def program_of(source: str) -> VerifiedProgram:
     """Compile and verify."""
-    return verify(compile_source(source, "program.py").encode())
+    return verify(compile_source(source, "program.py", find=find_in(MODULES)).encode())
 
 
 def handle(kind: str, effect: Effect, part: str, label: Label | None = None) -> Handle:

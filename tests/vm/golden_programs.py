@@ -80,4 +80,27 @@ def main():
     return [shown, {k: len(v) for k, v in pairs.items()}, keyed, any(log.note("any") or v > 2 for v in keyed)]
 """
 
-SOURCES: Final = {"loops": LOOPS, "finally": FINALLY, "closures": CLOSURES, "comprehensions": COMPREHENSIONS}
+# Its modules stand in `conftest`.
+MODULES: Final = """
+import tools.counting as c
+from shared import LIMIT, inside, step as s
+@continuation
+def main():
+    rows = stream.open("patients", fields=["x"])
+    box = private(inside, rows, LIMIT, fuel=1_000, memory=20_000)
+    up = c.counter(LIMIT)
+    out = [s(up()) for _ in range(LIMIT)]
+    try:
+        s("x")
+    except TypeError as e:
+        log.note(str(e))
+    return [out, up(by=c.STEP), s(0)]
+"""
+
+SOURCES: Final = {
+    "loops": LOOPS,
+    "finally": FINALLY,
+    "closures": CLOSURES,
+    "comprehensions": COMPREHENSIONS,
+    "modules": MODULES,
+}

@@ -154,7 +154,7 @@ MODULES = [
     (MAIN + "pass\nif __name__ == '__main__':\n    main()\n", 4, "outside of functions", "an order starts an entry"),
     (MAIN + "pass\nif 1:\n    main()\n", 4, "outside of functions", "inside of a function"),
     ("from sojourn import vm\n" + MAIN + "pass\n", 1, "importing sojourn", "write only: from sojourn.program"),
-    ("from .program import gpu\n" + MAIN + "pass\n", 1, "importing program", "write only"),
+    ("from .program import gpu\n" + MAIN + "pass\n", 1, "importing .program", "else only: from"),
     ("from sojourn.program import gpu as g\n" + MAIN + "pass\n", 1, "import ... as", "write import gpu"),
     ("from sojourn.program import os\n" + MAIN + "pass\n", 1, "has no os", "write some of Cancelled"),
     ("from sojourn.program import *\n" + MAIN + "pass\n", 1, "import * is not", "write the names that you use"),

@@ -21,7 +21,7 @@ from sojourn.vm.program import CONTRACT
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 # A hospital's training run inside of its region, and programs that stop inside of everything the language has.
-NAMES = ("hospital", "loops", "finally", "closures", "comprehensions")
+NAMES = ("hospital", "loops", "finally", "closures", "comprehensions", "modules")
 
 
 def _sources(kit: Any) -> dict[str, str]:

@@ -95,6 +95,13 @@ unpacking with stars; slices, also as targets.
 Refused, with what to write instead:
 
 {syntax}
+## Modules
+
+`from module import name as other`, `import package.module as m` and `m.name`, `from .module import name`, above the
+functions: Python files of the author's. A module's functions, its `NAME = literal`s and the modules that it imports are
+its names. All of a module is in the language; entries stand in the program's own file. What is imported from
+`sojourn.program` are words of the language.
+
 ## Operators
 
 {operators}
@@ -156,8 +163,8 @@ def language() -> str:
     )
 
 
-LIMITS: Final = ("MAX_FUEL", "MAX_MEMORY_BYTES", "MAX_FRAMES", "MAX_INSTRUCTIONS", "MAX_CONSTANTS", "MAX_PROGRAM_BYTES",
-                 "MAX_SNAPSHOT_BYTES")  # fmt: skip
+LIMITS: Final = ("MAX_FUEL", "MAX_MEMORY_BYTES", "MAX_FRAMES", "MAX_INSTRUCTIONS", "MAX_CONSTANTS",
+                 "MAX_PROGRAM_MODULES", "MAX_PROGRAM_BYTES", "MAX_SNAPSHOT_BYTES")  # fmt: skip
 COSTS: Final = {
     "SLOT": "a variable, an item of a list or tuple",
     "KEY_AND_VALUE": "an entry of a dict, a field of a record",

@@ -32,6 +32,7 @@ from sojourn.agent.replay import Nondeterministic, Replay, Statistics
 from sojourn.agent.tasks import TaskTree
 from sojourn.limits import SEAL_CADENCE_EFFECTS
 from sojourn.vm import Effect, Failed, Machine, Sliced
+from sojourn.vm.places import in_file
 
 __all__ = ["FUEL_SLICE", "Finished", "RunHost", "Statistics", "Stopped"]
 
@@ -132,7 +133,8 @@ class RunHost:
             if isinstance(failed, Failed):
                 code = root.code or failed.code
                 outcome: Literal["failed", "refused"] = "refused" if code == "admission_refused" else "failed"
-                return Finished(outcome, code, failed.line, failed.detail)
+                detail = in_file(failed.detail, failed.line, root.machine.program.program.modules)
+                return Finished(outcome, code, failed.line, detail)
             if self._tree.ended(root):
                 return Finished("done")
             if self._children.decide():

@@ -36,6 +36,7 @@ from sojourn.privacy import (
     release_update,
 )
 from sojourn.vm import Box, Effect, Handle, RegionError, Value
+from sojourn.vm.places import line_text
 
 __all__ = ["LedgerReleases", "ReleaseGuard", "release_number", "released_in_run", "trained_shapes"]
 
@@ -69,6 +70,7 @@ class LedgerReleases:
         objects: items of handles.
         log: the owner's.
         now_ms: the host's clock.
+        modules: the program's table, so that what is logged of a region's failure names the file.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class LedgerReleases:
         objects: ObjectTable,
         log: OwnerLog,
         now_ms: Callable[[], int],
+        modules: tuple[str, ...] = (),
     ) -> None:
         self._run = run
+        self._modules = modules
         self._shapes = trained_shapes(plan)
         self._guard = guard
         self._policy = policy
@@ -151,7 +155,8 @@ class LedgerReleases:
         if not isinstance(of, str):
             raise ReleaseInvalid("a release names its payload by a str key, such as of='state'")
         if isinstance(payload, RegionError):
-            return Misfit(f"the region failed: {payload.type_name} at line {payload.line}: {payload.message}")
+            where = line_text(payload.line, self._modules)
+            return Misfit(f"the region failed: {payload.type_name} at {where}: {payload.message}")
         if not isinstance(payload, dict):
             return Misfit(f"the box holds no {of!r}: the region returned no dict")
         if of not in payload:

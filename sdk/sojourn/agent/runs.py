@@ -158,8 +158,9 @@ def _host(
         entry_name = opened.order.phase.entry
         machine = Machine.start(prepared.program, entry_name, (record,), order.run, job.fuel, job.memory)
     releases = LedgerReleases(
-        order.run, plan, admission, admission.policy, bench.ledger, objects, bench.log, bench.now_ms
-    )
+        order.run, plan, admission, admission.policy, bench.ledger, objects, bench.log, bench.now_ms,
+        prepared.program.program.modules,
+    )  # fmt: skip
 
     def serve(served: Machine) -> Effects:
         return Effects(served.run_id, served, objects, streams, prepared.run_graph, releases, bench.log)

@@ -34,6 +34,6 @@ def review_args(code: Code, entry: str, args: Mapping[str, Scalar]) -> None:
         near = difflib.get_close_matches(site.key, args, 1)
         meant = f"did you mean {near[0]!r}? Write that, or" if near else "write one of these, or" if args else "please"
         raise UsageError(
-            f"{code.file}:{site.line}: {site.function}() reads args[{site.key!r}], which the job lacks; it has {have}; "
+            f"{code.where(site.line)}: {site.function}() reads args[{site.key!r}], which the job lacks; it has {have}; "
             f"{meant} pass args={{{site.key!r}: ...}}"
         )

@@ -31,14 +31,14 @@ def review_inside(code: Code, entry: str) -> None:
     """
     for use in box_uses(code.program, entry):
         raise UsageError(
-            f"{code.file}:{use.line}: {use.function}() would {use.word} a box, which is sealed outside of regions; "
+            f"{code.where(use.line)}: {use.function}() would {use.word} a box, which is sealed outside of regions; "
             "decide inside, in the function that private(...) runs, or pass the box to another private(f, box, "
             "fuel=..., memory=...) or to release.*"
         )
     for site in payload_sites(code.program, entry):
         if site.key not in site.keys:
             raise UsageError(
-                f"{code.file}:{site.line}: {site.effect} takes {site.parameter}={site.key!r} from what {site.region}() "
+                f"{code.where(site.line)}: {site.effect} takes {site.parameter}={site.key!r} from what {site.region}() "
                 f"returns, which has {_listed(site.keys)}; write {_choice(site.key, site.keys)}"
             )
     _review_fields(code, entry)
@@ -55,7 +55,7 @@ def _review_fields(code: Code, entry: str) -> None:
     for site in field_sites(code.program, entry):
         if site.key not in {*fields, _NUMBER}:
             raise UsageError(
-                f"{code.file}:{site.line}: {site.function}() reads {site.key!r} of a batch, which has "
+                f"{code.where(site.line)}: {site.function}() reads {site.key!r} of a batch, which has "
                 f"{_listed([*fields, _NUMBER])}; write {_choice(site.key, [*fields, _NUMBER])}, or add {site.key!r} to "
                 "fields=[...] of stream.open"
             )

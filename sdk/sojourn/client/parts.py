@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from sojourn import aggregation
 from sojourn.client.review import Code
-from sojourn.codec import digest, encode, normalised
+from sojourn.client.sources import compile_file, compile_text
+from sojourn.codec import digest, normalised
 from sojourn.contracts import NO_PLAN, Phase, Plan, Scalar
 from sojourn.datoms import BlockKind, join_datoms, pack_list
 from sojourn.errors import SojournError, UsageError
-from sojourn.vm import compile_source, verify
 
 __all__ = [
     "NO_PLAN",
@@ -112,19 +112,20 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def compiled(source: Path | str, what: str) -> Code:
-    """Compile a file, source text, or a packaged round loop."""
+    """Compile a file with the modules that it imports, source text that stands alone, or a packaged round loop."""
     if isinstance(source, Path):
         try:
-            text, file = source.read_text(encoding="utf-8"), source.name
+            text = source.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as problem:
             raise UsageError(f"{what}: cannot read {source}: {problem}; pass the path of a UTF-8 file") from None
-    elif "\n" in source:
+        return Code(compile_file(source, text).program, source.name)
+    if "\n" in source:
         text, file = source, f"<{what}>"
     elif what == "rounds":
         text, file = importlib.import_module(PACKAGED).packaged_rounds(source)
     else:
         raise UsageError(f"program is the text {source!r}, which is no program; for a file write Path({source!r})")
-    return Code(verify(encode(compile_source(text, file))), file)
+    return Code(compile_text(text, file).program, file)
 
 
 def policy_of(policy: str | Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -15,6 +15,7 @@ from sojourn.contracts import Phase, Plan, ReleaseSpec, Scalar
 from sojourn.errors import UsageError
 from sojourn.submissions import AGENT_EFFECTS, ROUNDS_EFFECTS
 from sojourn.vm import VerifiedProgram
+from sojourn.vm.places import line_text
 from sojourn.vm.regions import Argument, RegionSite, region_sites
 from sojourn.vm.sites import EffectSite, effect_sites
 
@@ -41,9 +42,13 @@ class Code:
             )
         return effect_sites(self.program, entry)
 
+    def where(self, place: int) -> str:
+        """`program.py:12`."""
+        return self.program.where(place, self.file)
+
     def at(self, site: EffectSite) -> str:
         """`program.py:12: release.count`."""
-        return f"{self.file}:{site.line}: {site.effect}"
+        return f"{self.where(site.line)}: {site.effect}"
 
 
 def review_phase(code: Code, phase: Phase, plan: Plan) -> None:
@@ -152,7 +157,7 @@ def _review_sum(code: Code, sites: Sequence[RegionSite], args: Mapping[str, Scal
     taken = [args[limit.key] if isinstance(limit, Argument) else limit for limit in limits]
     fuel = [limit for limit in taken if type(limit) is int]
     if len(fuel) == len(sites) > 1 and sum(fuel) >= whole > 0:
-        lines = ", ".join(str(site.line) for site in sites)
+        lines = ", ".join(line_text(site.line, code.program.program.modules).removeprefix("line ") for site in sites)
         raise UsageError(
             f"{code.file}: the private regions in lines {lines} take fuel={' + '.join(map(str, fuel))} = {sum(fuel)} "
             f"together, which is charged to the run's own, and the job gives a run fuel={whole} in all; write smaller "
@@ -162,7 +167,7 @@ def _review_sum(code: Code, sites: Sequence[RegionSite], args: Mapping[str, Scal
 
 def _review_limit(code: Code, site: RegionSite, name: str, args: Mapping[str, Scalar], whole: int) -> None:
     limit = site.limits[name]
-    where = f"{code.file}:{site.line}: private({site.starts or 'f'}, ...)"
+    where = f"{code.where(site.line)}: private({site.starts or 'f'}, ...)"
     lower = f"write a smaller {name}= there"
     if isinstance(limit, Argument):
         key = limit.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sojourn.vm.op import BINARY, BUILTINS, COMPARE, CONVERSIONS, EXCEPTIONS, ISA, METHODS, UNARY, Op, Operand, unpack
+from sojourn.vm.places import module_file
 from sojourn.vm.program import Function, Program, value_of
 
 __all__ = ["disassemble"]
@@ -16,10 +17,13 @@ _METHODS = tuple(METHODS)
 def disassemble(program: Program) -> str:
     """One line for each instruction: source line, position, operation, operands by name."""
     lines = [f"program {program.digest.hex()} contract {program.contract}"]
+    lines += [f"module {number}: {_shown(module_file(name))}" for number, name in enumerate(program.modules, 1)]
     for index, function in enumerate(program.functions):
         params = ", ".join(map(_shown, function.locals[: function.params]))
         mark = " entry" if index in program.entries else ""
-        lines.append(f"\nfunction {index} {_shown(function.name)}({params}){mark}")
+        home = program.modules[function.module - 1 : function.module] if function.module else ()
+        of = f" of {_shown(module_file(home[0]))}" if home else ""
+        lines.append(f"\nfunction {index} {_shown(function.name)}({params}){mark}{of}")
         line = 0
         for at, word in enumerate(function.code):
             op, a, b = unpack(word)

@@ -1,6 +1,6 @@
 """The program record: canonical, and identified by the hash of its bytes.
 
-A program holds no file name and no comment, so that the same code has the same identity wherever it was compiled.
+A program holds no path and no comment, so that the same code has the same identity wherever it was compiled.
 `CONTRACT` stamps the whole execution contract (instruction set, semantics, cost tables, effects table): a host that
 implements another one refuses the program.
 """
@@ -102,6 +102,7 @@ class Function(Record, frozen=True):
         handlers: the handler table.
         code: packed instructions.
         lines: source line of each instruction; 0 for code that the compiler brought along.
+        module: which of the program's modules the function stands in: 0 is its own file, 1 the first of its table.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Function(Record, frozen=True):
     handlers: tuple[Handler, ...]
     code: tuple[int, ...]
     lines: tuple[int, ...]
+    module: int = 0
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -135,7 +137,11 @@ class Function(Record, frozen=True):
 
 
 class Program(Record, frozen=True):
-    """A compiled module. `entries` are the indices of the functions that an order may start."""
+    """Compiled modules. `entries` are the indices of the functions that an order may start.
+
+    `modules` names the modules beside the program's own file that functions stand in: dotted ASCII names, no path of
+    a machine, in ascending order, each used; a package's own ends with `.__init__`.
+    """
 
     KIND: ClassVar[int] = Kind.PROGRAM
     contract: int
@@ -144,6 +150,7 @@ class Program(Record, frozen=True):
     constants: tuple[Constant, ...]
     names: tuple[str, ...]
     shapes: tuple[Shape, ...]
+    modules: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """The canonical bytes."""

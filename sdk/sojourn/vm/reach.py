@@ -22,6 +22,7 @@ class Code:
     Attributes:
         constant_defaults: of positional, then keyword-only parameters; None where a default is no constant.
         instructions: `(op, a, b)`.
+        lines: the place of each instruction, see `sojourn.vm.places`.
         depth: values on the stack before each instruction; -1 where control never comes.
         loops: locals that only hold iterators.
         boxed: locals that only hold cells.

@@ -13,7 +13,7 @@ from typing import Final
 
 from sojourn.codec import digest
 from sojourn.errors import MachineError, ProgramInvalid
-from sojourn.limits import MAX_CONSTANTS, MAX_INSTRUCTIONS, MAX_NAME_CHARS
+from sojourn.limits import MAX_CONSTANTS, MAX_INSTRUCTIONS, MAX_NAME_CHARS, MAX_PROGRAM_MODULES
 from sojourn.vm.binding import BoundCall, bind_call, bind_private, limits_of
 from sojourn.vm.effects import EFFECTS, bind
 from sojourn.vm.formats import MAX_DIGITS, check_format
@@ -34,6 +34,7 @@ from sojourn.vm.op import (
     stack_effect,
     unpack,
 )
+from sojourn.vm.places import is_module_name, module_file, place_of, place_text
 from sojourn.vm.program import CONTRACT, NAMED, REST, Function, Program, values_of
 from sojourn.vm.reach import Code, reach_of
 from sojourn.vm.tables import TYPES
@@ -103,6 +104,10 @@ class VerifiedProgram:
         self.effects(entry)
         return next(i for i in self.program.entries if self.codes[i].name == entry)
 
+    def where(self, place: int, file: str) -> str:
+        """A place of one of its runs as `file:line`, with a name for the program's own file."""
+        return place_text(place, self.program.modules, file)
+
     def __repr__(self) -> str:
         return f"VerifiedProgram({self.digest.hex()[:12]}, entries {', '.join(self.reach)})"
 
@@ -160,11 +165,29 @@ def _check_tables(program: Program) -> None:
     for name in (*names, *program.names):
         if not name or len(name) > MAX_NAME_CHARS:
             raise ProgramInvalid(f"a name is empty or longer than {MAX_NAME_CHARS} characters")
+    _check_modules(program)
     for shape in program.shapes:
         if shape.positional < 0 or shape.positional > MAX_ARGUMENTS or len(shape.names) > MAX_ARGUMENTS:
             raise ProgramInvalid(f"a call has more than {MAX_ARGUMENTS} arguments")
         if len(set(shape.names)) != len(shape.names):
             raise ProgramInvalid("a call names an argument twice")
+
+
+def _check_modules(program: Program) -> None:
+    """One form of the table for one set of functions: ascending, and nothing that no function stands in."""
+    modules = program.modules
+    if len(modules) > MAX_PROGRAM_MODULES:
+        raise ProgramInvalid(f"{len(modules)} modules, at most {MAX_PROGRAM_MODULES} are allowed")
+    for name in modules:
+        if not is_module_name(name):
+            raise ProgramInvalid("the name of a module is not a dotted name of ASCII letters, digits and _")
+    if list(modules) != sorted(set(modules)):
+        raise ProgramInvalid("the modules are unordered, or one is named twice")
+    used = {function.module for function in program.functions}
+    if not 0 <= min(used) <= max(used) <= len(modules):
+        raise ProgramInvalid("a function stands in a module that the program does not name")
+    if len(used - {0}) != len(modules):
+        raise ProgramInvalid("no function stands in one of the modules")
 
 
 # How calls that were looked at are bound, by operation and operands: a program may make one call many times.
@@ -191,6 +214,8 @@ class _FunctionCheck:
             Operand.FUNCTION: len(program.functions),
             Operand.SHAPE: len(program.shapes),
         }
+        home = function.module
+        self.of = f" of {module_file(program.modules[home - 1])}" if home else ""
         self.captured: set[int] = set()
         self.instructions = tuple(self._instruction(word) for word in function.code)
         self.calls: dict[int, BoundCall] = {}
@@ -200,11 +225,11 @@ class _FunctionCheck:
         self.variables: set[int] = set()
 
     def _fail(self, at: int, why: str) -> ProgramInvalid:
-        return ProgramInvalid(f"function {self.function.name}, instruction {at}: {why}")
+        return ProgramInvalid(f"function {self.function.name}{self.of}, instruction {at}: {why}")
 
     def _instruction(self, word: int) -> tuple[int, int, int]:
         if not 0 <= word < 1 << 56:
-            raise ProgramInvalid(f"function {self.function.name}: an instruction does not fit 56 bits")
+            raise ProgramInvalid(f"function {self.function.name}{self.of}: an instruction does not fit 56 bits")
         return unpack(word)
 
     def code(self) -> Code:
@@ -239,7 +264,7 @@ class _FunctionCheck:
             free=function.free,
             captures=function.captures,
             instructions=self.instructions,
-            lines=function.lines,
+            lines=self._places(),
             depth=depth,
             most=max(depth),
             loops=frozenset(self.loops),
@@ -249,6 +274,10 @@ class _FunctionCheck:
             calls=self.calls,
             effects=self.effects,
         )
+
+    def _places(self) -> tuple[int, ...]:
+        module, lines = self.function.module, self.function.lines
+        return tuple([place_of(module, line) for line in lines]) if module else lines
 
     def frame(self) -> None:
         """Check what the function says of itself: parameters, locals, defaults, cells."""

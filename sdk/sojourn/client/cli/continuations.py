@@ -11,6 +11,7 @@ import typer
 from sojourn.console import AS_JSON, example, print_json, read_bytes, say, sub_group
 
 if TYPE_CHECKING:
+    from sojourn.client.sources import Source
     from sojourn.client.trial import SavedRun
     from sojourn.labels import Label
     from sojourn.vm import Effect
@@ -39,13 +40,13 @@ def show(
 
     given = None if program is None else program_of(program)
     found = load_saved(read_bytes(file, "continuation"), None if given is None else given.program.program.encode())
-    source = (found.source or ("" if given is None else given.text)).splitlines()
+    source = found.source if given is None else given
     runs = runs_of(found.machine)
     if as_json:
         print_json(_as_json(found, runs, source))
         return
     machine = found.machine
-    say(f"program {found.program.digest.hex()}" + (f"  {found.file}" if found.file else ""))
+    say(f"program {found.program.digest.hex()}" + (f"  {found.source.file}" if found.source.file else ""))
     for run in runs:
         title = f"private region, label {run.label}" if run.region else "public run"
         say(f"{title}: {run.id.hex()[:16]}, next operation {run.operation}")
@@ -66,7 +67,7 @@ def show(
         say("  " + ", ".join(f"{name} {value}" for name, value in each.items()))
 
 
-def _say_frame(depth: int, frame: FrameView, label: Label, source: list[str]) -> None:
+def _say_frame(depth: int, frame: FrameView, label: Label, source: Source) -> None:
     from sojourn.client.cli.watching import frame_lines
 
     head, *variables = frame_lines(frame, source, label)
@@ -88,7 +89,7 @@ def _ending(found: SavedRun) -> str:
     ended = found.machine.outcome
     if isinstance(ended, Done):
         return f"done, {shown(ended.value)}"
-    return "" if ended is None else f"failed, {ended.code} at line {ended.line}"
+    return "" if ended is None else f"failed, {ended.code} at {found.source.words(ended.line)}"
 
 
 def _handles(found: SavedRun) -> list[dict[str, str]]:
@@ -103,12 +104,12 @@ def _handles(found: SavedRun) -> list[dict[str, str]]:
     return list(seen.values())
 
 
-def _as_json(found: SavedRun, runs: tuple[RunView, ...], source: list[str]) -> Mapping[str, Any]:
+def _as_json(found: SavedRun, runs: tuple[RunView, ...], source: Source) -> Mapping[str, Any]:
     machine = found.machine
     pending = machine.pending
     return {
         "program": found.program.digest.hex(),
-        "file": found.file,
+        "file": found.source.file,
         "runs": [
             {
                 "run": run.id.hex(),
@@ -136,14 +137,12 @@ def _as_json(found: SavedRun, runs: tuple[RunView, ...], source: list[str]) -> M
     }
 
 
-def _frame(frame: FrameView, label: Label, source: list[str]) -> Mapping[str, Any]:
-    from sojourn.client.cli.watching import source_line
-
+def _frame(frame: FrameView, label: Label, source: Source) -> Mapping[str, Any]:
     return {
         "function": frame.function,
-        "line": frame.line,
+        **source.as_json(frame.line),
         "instruction": frame.pc,
-        "source": source_line(source, frame.line),
+        "source": source.line(frame.line),
         "variables": _values(frame.variables, label),
     }
 

@@ -100,7 +100,7 @@ def _show_standing(found: Mapping[str, Any]) -> None:
     for line in standing_lines(found):
         say(line)
     if found["phase"] and not went_well(found["phase"]):
-        show(agents_table(found["phase"]))
+        show(agents_table(found["phase"], (found.get("programs") or {}).get("agent_modules", ())))
 
 
 def follow(

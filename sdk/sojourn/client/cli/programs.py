@@ -13,6 +13,7 @@ from sojourn.console import AS_JSON, example, print_json, say, sub_group, write_
 from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
+    from sojourn.client.sources import Source
     from sojourn.vm import VerifiedProgram
 
 __all__ = ["app"]
@@ -23,7 +24,7 @@ app = sub_group(
     "sojourn program build program.py -o program.sjp",
 )
 
-_HEAD: Final = ("line", "kind", "name")
+_HEAD: Final = ("line", "file", "kind", "name")
 
 SOURCE = Annotated[Path, typer.Argument(help="Python source with one or more @continuation functions.")]
 
@@ -64,30 +65,44 @@ def show(
     found = program_of(source)
     program, text = found.program, disassemble(found.program.program) if code else ""
     if as_json:
-        releases = {entry: _releases(program, entry) for entry in sorted(program.entries)}
+        releases = {entry: _releases(found, entry) for entry in sorted(program.entries)}
         listing = {"code": text} if code else {}
         print_json({"digest": program.digest.hex(), **_described(program), "releases": releases, **listing})
         return
-    for number, line in enumerate(found.text.splitlines(), 1):
-        say(f"{number:>4}  {line}".rstrip())
-    if found.text:
-        say("")
+    _say_source(found)
     say(f"{found.file}  {program.digest.hex()}")
     for entry in sorted(program.entries):
         say(f"entry {entry}: {', '.join(sorted(program.effects(entry))) or 'no effects'}")
-        for release in _releases(program, entry):
-            say(f"  line {release['line']} releases {_worded(release)}")
+        for release in _releases(found, entry):
+            of = f" of {release['file']}" if "file" in release else ""
+            say(f"  line {release['line']}{of} releases {_worded(release)}")
     if code:
         say(f"\n{text}".rstrip())
 
 
-def _releases(program: VerifiedProgram, entry: str) -> list[dict[str, Any]]:
+def _say_source(found: Source) -> None:
+    """The program's own file, and each module under its number in the program."""
+    from sojourn.vm.places import module_file
+
+    own = [("", found.text)] if found.text else []
+    names = enumerate(found.program.program.modules, 1)
+    titled = [(f"module {number}: {module_file(name)}", found.modules.get(name, "")) for number, name in names]
+    for title, text in (*own, *titled):
+        if title:
+            say(title)
+        for number, line in enumerate(text.splitlines(), 1):
+            say(f"{number:>4}  {line}".rstrip())
+        if text:
+            say("")
+
+
+def _releases(found: Source, entry: str) -> list[dict[str, Any]]:
     """Each place where a run of `entry` can release something, with the numbers that stand there as literals."""
     from sojourn.vm.sites import effect_sites
 
     return [
-        {"line": site.line, "kind": site.effect.removeprefix("release."), **_plain(site.constants)}
-        for site in effect_sites(program, entry)
+        {**found.as_json(site.line), "kind": site.effect.removeprefix("release."), **_plain(site.constants)}
+        for site in effect_sites(found.program, entry)
         if site.effect.startswith("release.")
     ]
 
@@ -104,4 +119,6 @@ def _worded(release: Mapping[str, Any]) -> str:
 
 
 def _described(program: VerifiedProgram) -> dict[str, object]:
-    return {"entries": {entry: sorted(program.effects(entry)) for entry in sorted(program.entries)}}
+    modules = list(program.program.modules)
+    entries = {entry: sorted(program.effects(entry)) for entry in sorted(program.entries)}
+    return {"entries": entries} | ({"modules": modules} if modules else {})

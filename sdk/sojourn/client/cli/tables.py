@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
@@ -32,13 +32,18 @@ def job_tables(rows: Iterable[Row]) -> Iterator[Table | Text]:
             yield from _report(row)
 
 
-def agents_table(phase: Row) -> Table:
-    """How each agent of a phase stands, why it did not answer, and what it has released where it did."""
+def agents_table(phase: Row, modules: Sequence[str] = ()) -> Table:
+    """How each agent of a phase stands, why it did not answer, and what it has released where it did.
+
+    Args:
+        phase: of a job.
+        modules: of the agent program, beside its own file.
+    """
     names = list(dict.fromkeys(name for part in phase["agents"] for name in part.get("released", {})))
     table = Table("agent", "state", "why", *names)
     for part in phase["agents"]:
         figures = (_figure(part.get("released", {}).get(name), "{:.6g}") for name in names)
-        why = reason(part["code"], part["line"]) if part["code"] else ""
+        why = reason(part["code"], part["line"], modules) if part["code"] else ""
         table.add_row(part["agent"], part["state"], why, *figures)
     return table
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +15,9 @@ from sojourn.errors import UsageError
 
 if TYPE_CHECKING:
     from sojourn.client.cli.watching import ConsoleWatcher
+    from sojourn.client.sources import Source
     from sojourn.client.trial import Desk, Ended, Trial
-    from sojourn.vm import Machine, VerifiedProgram
+    from sojourn.vm import Machine
 
 __all__ = ["program_of", "register"]
 
@@ -29,15 +29,6 @@ class Stepping(StrEnum):
 
     LINE = "line"
     INSTRUCTION = "instruction"
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A program, and its source where there is one."""
-
-    program: VerifiedProgram
-    text: str
-    file: str
 
 
 def register(app: typer.Typer) -> None:
@@ -111,31 +102,32 @@ def run(
     with desk:
         trial = _trial(machine, desk, watcher, answers, breaks or [], step)
         ended = _drive(trial, desk, found, watcher, save)
-        _report(found.program, chosen, desk, watcher, ended, (fuel, memory), as_json=as_json)
+        _report(found, chosen, desk, watcher, ended, (fuel, memory), as_json=as_json)
     if ended is not None and (ended.outcome == "failed" or watcher.regions_failed):
         raise typer.Exit(EXIT_FAILED)
 
 
-def program_of(source: Path) -> _Source:
-    """A program from its source, or from what `sojourn program build` wrote.
+def program_of(source: Path) -> Source:
+    """A program from its source and the modules that it imports, or from what `sojourn program build` wrote.
 
     Raises:
         UsageError: it cannot be read, or is refused with file, line and what to write.
         ProgramInvalid: the verifier refuses it.
     """
-    from sojourn.vm import compile_source, verify
+    from sojourn.client.sources import Source, compile_file
+    from sojourn.vm import verify
 
     data = read_bytes(source, "program")
     if data[:2] == b"SJ":
-        return _Source(verify(data), "", source.name)
+        return Source(verify(data), "", source.name)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as problem:
         raise UsageError(f"{source} is not UTF-8: {problem.reason} at byte {problem.start}") from None
-    return _Source(verify(compile_source(text, source.name).encode()), text, source.name)
+    return compile_file(source, text)
 
 
-def _note_refusal(found: _Source, entry: str, args: dict[str, Any] | None, fuel: int, memory: int) -> None:
+def _note_refusal(found: Source, entry: str, args: dict[str, Any] | None, fuel: int, memory: int) -> None:
     """Say beforehand what `build_submission` would refuse; here it is run all the same, so that one can look at it.
 
     Args:
@@ -177,10 +169,10 @@ def _json_args(text: str) -> Any:
     return found
 
 
-def _watcher(found: _Source, *, quiet: bool, as_json: bool) -> ConsoleWatcher:
+def _watcher(found: Source, *, quiet: bool, as_json: bool) -> ConsoleWatcher:
     from sojourn.client.cli.watching import ConsoleWatcher
 
-    return ConsoleWatcher(found.text.splitlines(), found.file, quiet=quiet, as_json=as_json)
+    return ConsoleWatcher(found, quiet=quiet, as_json=as_json)
 
 
 def _trial(
@@ -200,7 +192,7 @@ def _trial(
     return trial
 
 
-def _drive(trial: Trial, desk: Desk, found: _Source, watcher: ConsoleWatcher, save: Path | None) -> Ended | None:
+def _drive(trial: Trial, desk: Desk, found: Source, watcher: ConsoleWatcher, save: Path | None) -> Ended | None:
     """Run to the end; None where it was stopped, which `save` keeps."""
     from sojourn.client.trial import NoAnswer, TrialStopped, save_run
 
@@ -219,14 +211,14 @@ def _drive(trial: Trial, desk: Desk, found: _Source, watcher: ConsoleWatcher, sa
     if save is not None:
         save.touch(mode=0o600)  # it holds values of the rows
         failed = watcher.regions_failed
-        data = save_run(trial.machine, found.program, found.text, found.file, desk.objects, regions_failed=failed)
+        data = save_run(trial.machine, found, desk.objects, regions_failed=failed)
         write_bytes(save, data, "saved run")
         tell(f"{save}: go on with --resume {save}, look at it with: sojourn continuation show {save}")
     return None
 
 
 def _report(
-    program: VerifiedProgram,
+    found: Source,
     entry: str,
     desk: Desk,
     watcher: ConsoleWatcher,
@@ -240,19 +232,19 @@ def _report(
 
     outcome = "stopped" if ended is None else ended.outcome
     released, answer = left(desk), answer_text(desk.releases)
-    policy = draft_policy(program, entry, desk, *budgets) if desk.releases and outcome == "done" else ""
+    policy = draft_policy(found.program, entry, desk, *budgets) if desk.releases and outcome == "done" else ""
     ending: dict[str, Any] = {"outcome": outcome}
     if ended is not None and outcome == "done":
         ending["value"] = shown(ended.value)
     elif ended is not None:
-        ending |= {"code": ended.code, "line": ended.line, "detail": ended.detail}
+        ending |= {"code": ended.code, **found.as_json(ended.line), "detail": ended.detail}
     if as_json:
         listed = [each.as_json for each in released]
         leaves = listed if outcome == "done" else []
         print_json({**ending, "entry": entry, "events": watcher.events, "leaves": leaves, "released": listed,
                     "answer": answer, "policy": policy})  # fmt: skip
         return
-    _say_ending(ending, watcher)
+    _say_ending(ending, watcher, 0 if ended is None else ended.line)
     if released:
         say(_LEAVING[outcome])
     for each in released:
@@ -271,12 +263,12 @@ _LEAVING = {
 }
 
 
-def _say_ending(ending: Mapping[str, Any], watcher: ConsoleWatcher) -> None:
+def _say_ending(ending: Mapping[str, Any], watcher: ConsoleWatcher, place: int) -> None:
     if ending["outcome"] == "done":
         say(f"done: {ending['value']}")
         if watcher.regions_failed:
             when = "before this run was saved" if watcher.failed_before else "see above"
             say(f"a private region failed, {when}; each release of it that is shown is the neutral element")
     elif ending["outcome"] == "failed":
-        say(f"failed with {ending['code']} at {watcher.place(ending['line'])}")
+        say(f"failed with {ending['code']} at {watcher.place(place)}")
         say(f"    the text, which stays with the owner: {ending['detail']}")

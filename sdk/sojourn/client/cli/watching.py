@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from sojourn.client.sources import Source
 from sojourn.client.trial.desk import Heard
 from sojourn.client.trial.driver import Command, Outcome, Trial, TrialStopped
 from sojourn.client.trial.values import shown
@@ -15,16 +16,11 @@ from sojourn.labels import Label
 from sojourn.vm import Effect, RegionError
 from sojourn.vm.views import FrameView, runs_of
 
-__all__ = ["ConsoleWatcher", "effect_text", "frame_lines", "source_line"]
+__all__ = ["ConsoleWatcher", "effect_text", "frame_lines"]
 
 _HELP: Final = "Enter: one step · c: on to the next stop · v: variables · w: where · q: leave"
 _STEPS: Final = {"": "line", "s": "line", "i": "instruction", "c": "no"}
 _QUIET: Final = frozenset(("note", "released", "neutral release"))  # what --quiet still shows
-
-
-def source_line(source: list[str], line: int) -> str:
-    """A source line without its indentation; empty where there is none."""
-    return source[line - 1].strip() if 0 < line <= len(source) else ""
 
 
 def effect_text(effect: Effect, label: Label | None = None) -> str:
@@ -34,11 +30,11 @@ def effect_text(effect: Effect, label: Label | None = None) -> str:
     return f"{effect.name}({args})"
 
 
-def frame_lines(frame: FrameView, source: list[str], label: Label | None = None) -> list[str]:
+def frame_lines(frame: FrameView, source: Source, label: Label | None = None) -> list[str]:
     """A frame with its line and variables. With a label that is not public, values show only that."""
     hidden = None if label is None or label.is_public else f"<{label}>"
-    head = f"{frame.function}, line {frame.line}, instruction {frame.pc}"
-    text = source_line(source, frame.line)
+    head = f"{frame.function}, {source.words(frame.line)}, instruction {frame.pc}"
+    text = source.line(frame.line)
     lines = [f"{head}: {text}" if text else head]
     return lines + [f"    {name} = {hidden or shown(value)}" for name, value in frame.variables.items()]
 
@@ -47,14 +43,13 @@ class ConsoleWatcher:
     """Prints what happens, and keeps it for `--json`.
 
     Args:
-        source: lines of the program.
-        file: name of its source.
+        source: of the program.
         quiet: show releases, notes and errors only.
         as_json: print nothing; what happened is in `events`.
     """
 
-    def __init__(self, source: list[str], file: str, *, quiet: bool, as_json: bool) -> None:
-        self._source, self._file, self._quiet, self._json = source, file, quiet, as_json
+    def __init__(self, source: Source, *, quiet: bool, as_json: bool) -> None:
+        self._source, self._quiet, self._json = source, quiet, as_json
         self.events: list[dict[str, Any]] = []
         self.trial: Trial | None = None
         self.failed_before = False  # a private region, before the run was saved
@@ -67,12 +62,13 @@ class ConsoleWatcher:
             "run": run.hex(),
             "operation": operation,
             "label": list(effect.label.names),
-            "line": line,
+            **self._source.as_json(line),
             "args": {name: shown(value) for name, value in effect.args.items()},
         })  # fmt: skip
         if not self._quiet:
-            where = f"{self._file}:{line}"
-            self._say(f"{run.hex()[:8]}#{operation}  {where}  [{effect.label}]  {effect_text(effect)}")
+            self._say(
+                f"{run.hex()[:8]}#{operation}  {self._source.where(line)}  [{effect.label}]  {effect_text(effect)}"
+            )
 
     def outcome(self, effect: Effect, outcome: Outcome) -> None:
         """See `Watcher`."""
@@ -90,10 +86,15 @@ class ConsoleWatcher:
     def region_failed(self, error: RegionError) -> None:
         """See `Watcher`."""
         self.events.append(
-            {"region_failed": error.type_name, "code": error.code, "line": error.line, "detail": error.message}
+            {
+                "region_failed": error.type_name,
+                "code": error.code,
+                **self._source.as_json(error.line),
+                "detail": error.message,
+            }
         )
-        text = source_line(self._source, error.line)
-        where = f" at {self._file}:{error.line}" if error.line else ""
+        text = self._source.line(error.line)
+        where = f" at {self._source.where(error.line)}" if error.line else ""
         self._say(f"    private: {error.type_name}{where}: {error.message}{f'   | {text}' if text else ''}")
 
     @property
@@ -103,8 +104,8 @@ class ConsoleWatcher:
 
     def place(self, line: int) -> str:
         """A line by file, number and text."""
-        text = source_line(self._source, line)
-        return f"{self._file}:{line}{f'   | {text}' if text else ''}"
+        text = self._source.line(line)
+        return f"{self._source.where(line)}{f'   | {text}' if text else ''}"
 
     def misfit(self, problem: str) -> None:
         """See `Watcher`."""
@@ -123,7 +124,8 @@ class ConsoleWatcher:
         if effect is not None:
             tell(f"stopped before {effect_text(effect)}")
         if frame is not None:
-            tell(f"{self._file}:{frame.line}  {source_line(self._source, frame.line)}   ({frame.function} {frame.pc})")
+            place = f"{self._source.where(frame.line)}  {self._source.line(frame.line)}"
+            tell(f"{place}   ({frame.function} {frame.pc})")
         while True:
             line = read_line(f"{_HELP} > ")
             if line is None or line == "q":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 __all__ = [
@@ -42,9 +42,11 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def reason(code: str, line: int) -> str:
-    """Why an agent's run has no answer, from its public code and line."""
-    where = f" at line {line} of the agent program" if line else ""
+def reason(code: str, line: int, modules: Sequence[str] = ()) -> str:
+    """Why an agent's run has no answer, from its public code and line, and its program's modules if they are known."""
+    from sojourn.vm.places import line_text
+
+    where = f" at {line_text(line, modules)} of the agent program" if line else ""
     why = f": {_WHY[code]}" if code in _WHY else ""
     return f"{code}{where}{why}"
 
@@ -117,8 +119,10 @@ def went_well(phase: Row) -> bool:
 
 def ending(job: Row) -> str | None:
     """How a job has ended, from what the coordinator shows of it; None where it is done or runs."""
-    data = {**(job["error"] or {}), "by": job.get("cancelled_by")}
-    return ended(job["state"], data, _where(job.get("programs")))
+    programs = job.get("programs")
+    modules = (programs or {}).get("rounds_modules", ())
+    data = {**(job["error"] or {}), "by": job.get("cancelled_by"), "modules": modules}
+    return ended(job["state"], data, _where(programs))
 
 
 def _where(programs: Row | None) -> str:
@@ -157,7 +161,9 @@ def ended(name: str, data: Row, where: str = ROUNDS) -> str | None:
     if name == "cancelled":
         return f"the job was cancelled by {data.get('by')}"
     if name == "failed":
-        line = f" at line {data['line']} of {where}" if data.get("line") else ""
+        from sojourn.vm.places import line_text
+
+        line = f" at {line_text(data['line'], data.get('modules', ()))} of {where}" if data.get("line") else ""
         text = str(data.get("message") or "").removeprefix(f"{data.get('code')}: ")
         said = f": {text}" if text else ""
         return f"the job failed with {data.get('code')}{line}{said}"

@@ -219,8 +219,9 @@ class Desk:
     def attach(self, machine: Machine) -> None:
         """Serve this machine, whose run the desk was made for."""
         releases = LedgerReleases(
-            self.run, self.data.plan, self._guard, self._policy, self.ledger, self.objects, self._log, lambda: NOW_MS
-        )
+            self.run, self.data.plan, self._guard, self._policy, self.ledger, self.objects, self._log, lambda: NOW_MS,
+            machine.program.program.modules,
+        )  # fmt: skip
         self._machine = machine
         self._effects = Effects(self.run, machine, self.objects, self._streams, self._graph, releases, self._log)
 

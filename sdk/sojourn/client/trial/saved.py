@@ -6,6 +6,7 @@ Rules of this module:
   `state` (a journal record with snapshot and objects), `source`, and `body/<handle>` for computed tensors.
 * `sha256` is of the other items, so that a file that was damaged on a disk is not taken for another state of the run.
 * That a private region failed before the run was saved is kept: what that run ends with does not depend on its stops.
+* A program that is split over modules brings the text of each, as `module/<name>`, and the name of its own as `name`.
 * A file from somebody else is untrusted: the program is verified, the snapshot is loaded against it, and source lines
   are only shown if the source compiles to this program. Each refusal is the ordinary one.
 * It holds values of the rows that the run had read. Treat it like them.
@@ -19,17 +20,20 @@ from typing import Final
 
 from sojourn.agent.objects import ObjectTable
 from sojourn.agent.records import BodyRefAt, JournalRecord, Sealed, SealedObject
+from sojourn.client.sources import Source, source_of_texts
 from sojourn.codec import Kind, decode, digest, encode, header_of
 from sojourn.contracts import Bundle
 from sojourn.errors import DecodeError, MachineError, SnapshotInvalid, SojournError, UsageError
 from sojourn.limits import MAX_BUNDLE_BYTES, MAX_RECORD_BYTES
-from sojourn.vm import Machine, VerifiedProgram, compile_source, verify
+from sojourn.vm import Machine, VerifiedProgram, verify
 from sojourn.vm.views import runs_of
 
 __all__ = ["SavedRun", "load_saved", "save_run"]
 
 _BODY: Final = "body/"
 _FILE: Final = "file"
+_NAME: Final = "name"
+_MODULE: Final = "module/"
 _DIGEST: Final = "sha256"
 _REGIONS: Final = "regions"
 _FAILED: Final = b"failed"  # what that item says; without it none has
@@ -40,22 +44,23 @@ class SavedRun:
     """A stopped run, verified.
 
     Attributes:
-        program: what it runs.
+        source: the program that it runs, verified, with the texts that compile to it where there are any.
         machine: at the state that was saved.
-        source: text that compiles to the program; empty where there is none.
-        file: name of the source.
         objects: what handles stand for.
         bodies: joined datoms of computed tensors, by handle.
         regions_failed: whether a private region had failed by then.
     """
 
-    program: VerifiedProgram
+    source: Source
     machine: Machine = field(repr=False)
-    source: str = field(repr=False)
-    file: str
     objects: tuple[SealedObject, ...] = field(repr=False)
     bodies: Mapping[bytes, bytes] = field(repr=False)
     regions_failed: bool = False
+
+    @property
+    def program(self) -> VerifiedProgram:
+        """What it runs."""
+        return self.source.program
 
     @property
     def entry(self) -> str | None:
@@ -76,9 +81,7 @@ class SavedRun:
 
 def save_run(
     machine: Machine,
-    program: VerifiedProgram,
-    source: str,
-    file: str,
+    source: Source,
     objects: ObjectTable,
     *,
     regions_failed: bool = False,
@@ -87,9 +90,7 @@ def save_run(
 
     Args:
         machine: stopped between instructions or at an effect.
-        program: that it runs.
-        source: of the program.
-        file: the source's name.
+        source: the program that it runs.
         objects: what its handles stand for; handles that a person made up stand for nothing and are left out.
         regions_failed: whether a private region has failed.
 
@@ -103,10 +104,12 @@ def save_run(
     except MachineError as problem:
         raise UsageError(f"this run cannot be saved: {problem}") from None
     items = {
-        "program": encode(program.program),
+        "program": encode(source.program.program),
         "state": encode(JournalRecord(Sealed(snapshot, refs, 0))),
-        "source": source.encode("utf-8"),
-        _FILE: file.encode("utf-8"),
+        "source": source.text.encode("utf-8"),
+        _FILE: source.file.encode("utf-8"),
+        **({_NAME: source.name.encode("ascii")} if source.modules else {}),
+        **{f"{_MODULE}{name}": text.encode("utf-8") for name, text in source.modules.items()},
         **({_REGIONS: _FAILED} if regions_failed else {}),
         **{f"{_BODY}{ref.handle.hex()}": objects.body(ref.handle) for ref in refs if isinstance(ref.ref, BodyRefAt)},
     }
@@ -135,7 +138,7 @@ def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
         if program is None:
             raise UsageError("this is a bare snapshot; say which program it is of: --program FILE.py or FILE.sjp")
         verified = verify(program)
-        return SavedRun(verified, Machine.load(verified, data), "", "", (), {})
+        return SavedRun(Source(verified, "", ""), Machine.load(verified, data), (), {})
     items = decode(Bundle, data, limit=MAX_BUNDLE_BYTES).items
     if not {"program", "state", "source", _FILE} <= items.keys():
         raise DecodeError("schema", "this is no saved run: it lacks program, state, source or file")
@@ -149,7 +152,7 @@ def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
     live = {handle.id for handle in machine.handles()}
     if not all(entry.handle in live for entry in state.objects):
         raise SnapshotInvalid("the file describes a handle that the snapshot does not hold")
-    source, file = _source(items, verified)
+    source = _source(items, verified)
     bodies = {
         bytes.fromhex(name.removeprefix(_BODY)): body
         for name, body in items.items()
@@ -157,20 +160,24 @@ def load_saved(data: bytes, program: bytes | None = None) -> SavedRun:
     }
     if items.get(_REGIONS, _FAILED) != _FAILED:
         raise DecodeError("value", f"this is no saved run: what it says of its regions is not {_FAILED!r}")
-    return SavedRun(verified, machine, source, file, state.objects, bodies, _REGIONS in items)
+    return SavedRun(source, machine, state.objects, bodies, _REGIONS in items)
 
 
 def _digest(items: Mapping[str, bytes]) -> bytes:
     return digest(encode(Bundle({name: data for name, data in items.items() if name != _DIGEST})))
 
 
-def _source(items: Mapping[str, bytes], program: VerifiedProgram) -> tuple[str, str]:
-    """The source, if it is that of the program, and its name."""
+def _source(items: Mapping[str, bytes], program: VerifiedProgram) -> Source:
+    """The program with its source, if that is its source."""
     try:
-        text, file = items["source"].decode("utf-8"), items[_FILE].decode("utf-8")
-        same = bool(text) and compile_source(text, file).digest == program.digest
+        text, file, name = (items.get(key, b"").decode("utf-8") for key in ("source", _FILE, _NAME))
+        texts = {key.removeprefix(_MODULE): data.decode("utf-8") for key, data in items.items()
+                 if key.startswith(_MODULE)}  # fmt: skip
+        found = source_of_texts(text, file, name, texts) if text else None
     except (UnicodeDecodeError, SojournError):
-        same = False
-    if not same and items["source"]:
+        found = None
+    if found is not None and found.program.digest == program.digest:
+        return found
+    if items["source"]:
         raise DecodeError("value", "the source in this file is not that of its program")
-    return (text, file) if same else ("", "")
+    return Source(program, "", "")

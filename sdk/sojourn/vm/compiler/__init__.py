@@ -1,4 +1,4 @@
-"""From the source of a Python module to a program.
+"""From the source of Python modules to a program.
 
 Rules of this package:
 
@@ -8,5 +8,6 @@ Rules of this package:
 """
 
 from sojourn.vm.compiler.module import compile_source
+from sojourn.vm.compiler.sources import Find, ModuleSource, find_in
 
-__all__ = ["compile_source"]
+__all__ = ["Find", "ModuleSource", "compile_source", "find_in"]

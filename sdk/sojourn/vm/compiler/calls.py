@@ -7,7 +7,7 @@ from abc import abstractmethod
 
 from sojourn.vm.binding import bind_call, bind_private, limits_of
 from sojourn.vm.compiler.comprehensions import DRAWS, Comprehensions
-from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, EXCEPTION_NUMBERS, METHOD_NUMBERS, Site
+from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, EXCEPTION_NUMBERS, METHOD_NUMBERS, Signature, Site
 from sojourn.vm.compiler.refusals import FOREIGN_EXCEPTIONS, METHOD_HINTS, NAMES, nearest, refuse_namespace
 from sojourn.vm.compiler.scopes import parameters
 from sojourn.vm.effects import EFFECTS, FORMS, NAMESPACES, bind
@@ -38,7 +38,12 @@ class Calls(Comprehensions):
     def call(self, node: ast.Call) -> None:
         """Emit a call by what its callee is."""
         callee = node.func
-        if isinstance(callee, ast.Attribute):
+        member = self.member(callee)
+        if isinstance(member, Signature):
+            self._function(node, member)
+        elif member is not None:
+            self._value(node)
+        elif isinstance(callee, ast.Attribute):
             owner = callee.value
             if isinstance(owner, ast.Name) and owner.id in NAMESPACES and self.variable(owner.id) is None:
                 self._effect(node, f"{owner.id}.{callee.attr}", owner.id)
@@ -53,8 +58,8 @@ class Calls(Comprehensions):
             self._named(node, callee.id)
 
     def _named(self, node: ast.Call, name: str) -> None:
-        if name in self.tables.functions:
-            self._function(node, name)
+        if name in self.module.functions:
+            self._function(node, self.module.functions[name])
         elif name in ("private", "spawn"):
             self._starting(node, name)
         elif name in ("here", "fork"):
@@ -78,10 +83,10 @@ class Calls(Comprehensions):
         if name in FOREIGN_EXCEPTIONS:
             return self.refused(node, f"{name} is not an exception of this language", "write RuntimeError(text)")
         words = [word for word in (*BUILTINS, *NAMES, *RAISABLE) if word[0] != "."]
-        likely = nearest(name, self.tables.functions) or nearest(name, words)
+        likely = nearest(name, self.module.functions) or nearest(name, words)
         if likely is not None:
             return self.refused(node, f"no function has the name {name}", NAMES.get(likely, f"write {likely}(...)"))
-        functions = ", ".join(self.tables.functions)
+        functions = ", ".join(self.module.functions)
         return self.refused(
             node, f"no function has the name {name}", f"write one of this file's ({functions}), or define it"
         )
@@ -137,16 +142,15 @@ class Calls(Comprehensions):
             self.code.emit(Op.EXTEND, EXTENDS.index("keywords"))
         self.code.emit(Op.CALL_SPREAD)
 
-    def _function(self, node: ast.Call, name: str) -> None:
-        signature = self.tables.functions[name]
-        self.sites.append(Site("call", name, node, signature.node))
+    def _function(self, node: ast.Call, signature: Signature) -> None:
+        self.sites.append(Site("call", signature.node.name, node, signature.node))
         if self._spreads(node):
             self._value(node)
             return
         shape = self.arguments(node.args, node.keywords)
         bound = bind_call(signature_of(signature.node), self._shape(node.args, node.keywords))
         if isinstance(bound, str):
-            raise self.refused(node, bound, f"write {_call_of(signature.node)}")
+            raise self.refused(node, bound, f"write {_call_of(ast.unparse(node.func), signature.node)}")
         self.code.emit(Op.CALL, signature.index, shape)
 
     def _starting(self, node: ast.Call, name: str) -> None:
@@ -159,15 +163,15 @@ class Calls(Comprehensions):
             )
         first, args = node.args[0], node.args[1:]
         shape = self._shape(args, node.keywords)
-        known = isinstance(first, ast.Name) and self.variable(first.id) is None
-        if known and isinstance(first, ast.Name) and first.id in self.tables.functions:
-            signature = self.tables.functions[first.id]
+        signature = self._named_function(first)
+        if signature is not None:
+            shown = ast.unparse(first)
             bound = bind_private(signature_of(signature.node), shape)
             if isinstance(bound, str):
                 params = "".join(f"{parameter.arg}, " for parameter in signature.node.args.args)
-                raise self.refused(node, bound, f"write {name}({first.id}, {params}fuel=..., memory=...)")
+                raise self.refused(node, bound, f"write {name}({shown}, {params}fuel=..., memory=...)")
             if name == "private":
-                self.sites.append(Site("private", first.id, node, signature.node))
+                self.sites.append(Site("private", shown, node, signature.node))
                 self.code.emit(Op.PRIVATE, signature.index, self.arguments(args, node.keywords))
                 return
         limits = limits_of(shape)
@@ -182,6 +186,13 @@ class Calls(Comprehensions):
         self.code.emit(Op.PRIVATE_VALUE if name == "private" else Op.SPAWN, 0, shape_index)
         if name == "spawn":
             self.sites.append(Site("effect", "task.spawn", node))
+
+    def _named_function(self, node: ast.expr) -> Signature | None:
+        """The function of a module that an expression names."""
+        if isinstance(node, ast.Name):
+            return self.module.functions.get(node.id) if self.variable(node.id) is None else None
+        member = self.member(node)
+        return member if isinstance(member, Signature) else None
 
     def _suspending(self, node: ast.Call, name: str) -> None:
         shape = self._shape(node.args, node.keywords)
@@ -279,7 +290,7 @@ class Calls(Comprehensions):
         name = callee.attr
         owner = callee.value
         if isinstance(owner, ast.Name) and not self.is_bound(owner.id):
-            raise refuse_namespace(self.tables.file, node, owner.id, name)
+            raise refuse_namespace(self.module.file, node, owner.id, name)
         if name not in METHODS:
             if isinstance(owner, ast.Name) and owner.id in NAMESPACES:
                 why = f"{owner.id} is a variable here and hides the effects of that name"
@@ -323,5 +334,5 @@ class Calls(Comprehensions):
         """Emit the value of a lambda; see `statements.Statements`."""
 
 
-def _call_of(node: ast.FunctionDef) -> str:
-    return f"{node.name}({', '.join(parameter.arg for parameter in node.args.args)})"
+def _call_of(name: str, node: ast.FunctionDef) -> str:
+    return f"{name}({', '.join(parameter.arg for parameter in node.args.args)})"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +13,7 @@ from sojourn.vm.program import CONTRACT, Constant, Function, Handler, Program, S
 from sojourn.vm.shape import Shape
 from sojourn.vm.verifier import MAX_FUNCTIONS
 
-__all__ = ["FunctionCode", "ModuleTables", "Signature", "Site"]
+__all__ = ["FunctionCode", "ModuleNames", "ProgramTables", "Signature", "Site"]
 
 # Instructions and statements written out: literals where they are used, a `finally` for each way out of it. A source
 # that stays below makes at most about the largest program, however its parts multiply each other.
@@ -23,11 +22,17 @@ MAX_WORK: Final = MAX_INSTRUCTIONS  # so that every operand fits its bits
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a call needs to know of a function of the module."""
+    """What a call needs to know of a function of a module.
+
+    Attributes:
+        index: of the function in the program.
+        module: the module that it stands in.
+    """
 
     index: int
     node: ast.FunctionDef
     entry: bool
+    module: ModuleNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +51,62 @@ class Site:
     function: ast.FunctionDef | None = None
 
 
-@dataclass(slots=True)
-class ModuleTables:
-    """Constants, names and shapes that the functions of a program share, in order of first use."""
+@dataclass(eq=False, slots=True)
+class ModuleNames:
+    """What names mean in one module.
 
+    Attributes:
+        tables: of the program.
+        name: of the module, dotted; empty for a text that nothing can import.
+        file: how refusals name it.
+        functions: its own, and those that it imports, by the names that they have here.
+        literals: the same of `NAME = literal`.
+        foreign: the literals that it imports: lines in them are another file's.
+        modules: the modules that it imports, by the dotted names that they have here.
+        heads: the first parts of those names.
+        number: in the program's table of modules; 0 for the program's own file.
+        imported: where an installed module is imported: file and statement. It may turn out to be a library.
+    """
+
+    tables: ProgramTables
+    name: str
     file: str
     functions: dict[str, Signature] = field(default_factory=dict)
     literals: dict[str, ast.expr] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+    modules: dict[str, ModuleNames] = field(default_factory=dict)
+    heads: set[str] = field(default_factory=set)
+    number: int = 0
+    imported: tuple[str, ast.AST] | None = None
+
+    def begins_module(self, name: str) -> bool:
+        """Whether a name without a full stop is that of an imported module, or of a package around one."""
+        return name in self.heads
+
+    def bind_module(self, dotted: str, target: ModuleNames) -> None:
+        """Give an imported module a name."""
+        self.modules[dotted] = target
+        self.heads.add(dotted.partition(".")[0])
+
+
+@dataclass(slots=True)
+class ProgramTables:
+    """Constants, names and shapes that the functions of a program share, in order of first use.
+
+    Attributes:
+        signatures: functions of the modules, by their index.
+        sites: of each function that was compiled, with the file that it stands in.
+    """
+
     places: dict[tuple[str, str], int] = field(default_factory=dict)
     constants: list[Constant] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     shapes: dict[Shape, int] = field(default_factory=dict)
+    signatures: list[Signature] = field(default_factory=list)
+    modules: tuple[str, ...] = ()
     inner: list[Function | None] = field(default_factory=list)
     library: dict[str, int] = field(default_factory=dict)
-    sites: dict[ast.AST, list[Site]] = field(default_factory=dict)
-    count: int = 0
+    sites: dict[ast.AST, tuple[str, list[Site]]] = field(default_factory=dict)
     work: int = 0
     compile_library: Callable[[str], int] | None = None
 
@@ -70,14 +116,6 @@ class ModuleTables:
             self.library[name] = self.compile_library(name)
         return self.library[name]
 
-    @contextmanager
-    def only_the_language(self) -> Iterator[None]:
-        """For code of the library: the functions and literals of the file mean nothing in it."""
-        functions, literals = self.functions, self.literals
-        self.functions, self.literals = {}, {}
-        yield
-        self.functions, self.literals = functions, literals
-
     def charge(self, work: int = 1) -> None:
         """Count what is written out."""
         self.work += work
@@ -86,14 +124,14 @@ class ModuleTables:
 
     def reserve(self) -> int:
         """Index of a further function: one inside of another, or of the library."""
-        if self.count + len(self.inner) >= MAX_FUNCTIONS:
+        if len(self.signatures) + len(self.inner) >= MAX_FUNCTIONS:
             raise OverflowError(f"more than {MAX_FUNCTIONS} functions")
         self.inner.append(None)
-        return self.count + len(self.inner) - 1
+        return len(self.signatures) + len(self.inner) - 1
 
     def complete(self, index: int, function: Function) -> None:
         """The function that an index was reserved for."""
-        self.inner[index - self.count] = function
+        self.inner[index - len(self.signatures)] = function
 
     def constant(self, value: Scalar) -> int:
         """Index of a scalar; 1, True, 1.0, 0.0 and -0.0 are five constants."""
@@ -125,7 +163,7 @@ class ModuleTables:
 
     def program(self, functions: list[Function]) -> Program:
         """The record."""
-        entries = tuple(signature.index for signature in self.functions.values() if signature.entry)
+        entries = tuple(signature.index for signature in self.signatures if signature.entry)
         inner = [function for function in self.inner if function is not None]
         return Program(
             CONTRACT,
@@ -134,6 +172,7 @@ class ModuleTables:
             tuple(self.constants),
             tuple(self.names),
             tuple(self.shapes),
+            self.modules,
         )
 
 

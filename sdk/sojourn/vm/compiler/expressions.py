@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from sojourn.errors import ProgramRefused
-from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, FunctionCode, ModuleTables, Site
+from sojourn.vm.compiler.emitter import BUILTIN_NUMBERS, FunctionCode, ModuleNames, Signature, Site
+from sojourn.vm.compiler.imports import dotted_parts, member_of
 from sojourn.vm.compiler.refusals import NAMES, WORDS, nearest, refuse, refuse_namespace, refuse_syntax
 from sojourn.vm.compiler.scopes import Scope, Variable
 from sojourn.vm.effects import NAMESPACES
@@ -47,10 +48,11 @@ _COMPARE: Final[dict[type[ast.cmpop], str]] = {
 class Expressions(ABC):
     """Compiles expressions of one function. `calls.Calls` adds calls, `statements.Statements` the rest."""
 
-    def __init__(self, tables: ModuleTables, code: FunctionCode, scopes: dict[ast.AST, Scope], scope: Scope) -> None:
-        self.tables, self.code, self.scopes = tables, code, scopes
+    def __init__(self, module: ModuleNames, code: FunctionCode, scopes: dict[ast.AST, Scope], scope: Scope) -> None:
+        self.module, self.tables, self.code, self.scopes = module, module.tables, code, scopes
         self.scope = self.own = scope
         self.sites: list[Site] = []
+        self.pinned = 0  # the line that counts, where what is written out stands in another file
         for variable in (*scope.bound.values(), *scope.free.values()):
             if variable.cell:
                 self.code.cells.add(self.slot_of(variable))
@@ -83,14 +85,14 @@ class Expressions(ABC):
 
     def refused(self, node: ast.AST, why: str, instead: str) -> ProgramRefused:
         """The error for a place in this file."""
-        return refuse(self.tables.file, node, why, instead)
+        return refuse(self.module.file, node, why, instead)
 
     def expression(self, node: ast.expr) -> None:
         """Emit code that pushes the value of `node`."""
         handler = _HANDLERS.get(type(node))
         if handler is None:
-            raise refuse_syntax(self.tables.file, node)
-        line, self.code.line = self.code.line, node.lineno
+            raise refuse_syntax(self.module.file, node)
+        line, self.code.line = self.code.line, self.pinned or node.lineno
         handler(self, node)
         self.code.line = line
 
@@ -111,10 +113,12 @@ class Expressions(ABC):
         variable = self.variable(name)
         if variable is not None:
             self.load(variable)
-        elif name in self.tables.literals:
-            self.expression(self.tables.literals[name])
-        elif name in self.tables.functions:
-            self.code.emit(Op.CLOSURE, self.tables.functions[name].index)
+        elif name in self.module.literals:
+            self.literal(self.module.literals[name], foreign=name in self.module.foreign)
+        elif name in self.module.functions:
+            self.code.emit(Op.CLOSURE, self.module.functions[name].index)
+        elif self.module.begins_module(name):
+            raise self.refused(node, f"{name} is a module and no value", f"write {name}.x with a name of that module")
         elif name in NAMESPACES:
             raise self.refused(
                 node, f"{name} is a namespace of effects and no value", f"write a call of one, {name}.x(...)"
@@ -125,14 +129,31 @@ class Expressions(ABC):
             raise self.refused(node, f"{name} is no value here", f"write a call, {name}(...)")
         else:
             instead = "write its assignment first, as a variable here or as NAME = literal above the functions"
-            likely = nearest(name, [*self.scope.bound, *self.tables.literals, *self.tables.functions])
+            likely = nearest(name, [*self.scope.bound, *self.module.literals, *self.module.functions])
             if likely is not None:
                 instead = f"write {likely}, or an assignment first"
             raise self.refused(node, f"nothing here has the name {name}", NAMES.get(name, instead))
 
+    def literal(self, node: ast.expr, *, foreign: bool) -> None:
+        """Emit a literal of a module. What is foreign stands in another file: the line that names it counts."""
+        self.pinned = self.code.line if foreign else 0
+        self.expression(node)
+        self.pinned = 0
+
+    def member(self, node: ast.expr) -> Signature | ast.expr | None:
+        """What `module.name` means: a function or a literal of a module that is imported here; None for all else.
+
+        Raises:
+            ProgramRefused: the module has no such name.
+        """
+        parts = dotted_parts(node)
+        if len(parts) < 2 or self.variable(parts[0]) is not None or not self.module.begins_module(parts[0]):
+            return None
+        return member_of(self.module, parts, node)
+
     def is_bound(self, name: str) -> bool:
         """Whether a name means anything here: a variable, a literal, a function, or a word of the language."""
-        if self.variable(name) is not None or name in self.tables.literals or name in self.tables.functions:
+        if self.variable(name) is not None or name in self.module.literals or name in self.module.functions:
             return True
         return name in NAMESPACES or name in BUILTINS or name in EXCEPTIONS or name in WORDS or name in NAMES
 
@@ -276,13 +297,19 @@ class Expressions(ABC):
                 self.expression(bound)
 
     def attribute(self, node: ast.Attribute) -> None:
-        value = node.value
+        value, member = node.value, self.member(node)
+        if isinstance(member, Signature):
+            self.code.emit(Op.CLOSURE, member.index)
+            return
+        if member is not None:
+            self.literal(member, foreign=True)
+            return
         if isinstance(value, ast.Name) and value.id in NAMESPACES and self.variable(value.id) is None:
             raise self.refused(
                 node, f"{value.id}.{node.attr} is no value", f"write a call, {value.id}.{node.attr}(...)"
             )
         if isinstance(value, ast.Name) and not self.is_bound(value.id):
-            raise refuse_namespace(self.tables.file, node, value.id, node.attr)
+            raise refuse_namespace(self.module.file, node, value.id, node.attr)
         self.expression(value)
         self.code.emit(Op.ATTRIBUTE, self.tables.name(node.attr))
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from sojourn.vm.compiler.control import Control
-from sojourn.vm.compiler.emitter import EXCEPTION_NUMBERS, FunctionCode, ModuleTables
+from sojourn.vm.compiler.emitter import EXCEPTION_NUMBERS, FunctionCode, ModuleNames
+from sojourn.vm.compiler.imports import dotted_parts, member_of
 from sojourn.vm.compiler.literals import literal_size, literal_value
 from sojourn.vm.compiler.refusals import refuse_syntax
 from sojourn.vm.compiler.scopes import Callable_, Scope, Variable, parameters
 from sojourn.vm.op import Op
-from sojourn.vm.program import COMPUTED, NAMED, REQUIRED, REST, Function
+from sojourn.vm.program import COMPUTED, NAMED, REQUIRED, REST, Function, Scalar
 
 __all__ = ["Statements"]
 
@@ -20,13 +21,13 @@ __all__ = ["Statements"]
 class Statements(Control):
     """Compiles one function."""
 
-    def __init__(self, tables: ModuleTables, node: Callable_, scopes: dict[ast.AST, Scope]) -> None:
+    def __init__(self, module: ModuleNames, node: Callable_, scopes: dict[ast.AST, Scope]) -> None:
         params = [parameter.arg for parameter in parameters(node.args)]
         scope = scopes[node]
-        code = FunctionCode(params, tables.charge)
+        code = FunctionCode(params, module.tables.charge)
         for name in scope.free:
             code.slot(name)
-        super().__init__(tables, code, scopes, scope)
+        super().__init__(module, code, scopes, scope)
         self.node = node
         self.blocks, self.caught = [], []
 
@@ -48,7 +49,7 @@ class Statements(Control):
             code.line = node.end_lineno or node.lineno
             code.emit(Op.CONST, self.tables.constant(None))
             code.emit(Op.RETURN)
-        self.tables.sites[node] = self.sites
+        self.tables.sites[node] = (self.module.file, self.sites)
         args = node.args
         free = tuple([code.slot(name) for name in self.own.free])
         return Function(
@@ -65,13 +66,14 @@ class Statements(Control):
             handlers=tuple(code.handlers),
             code=code.packed(),
             lines=tuple([0] * len(code.lines) if library else code.lines),
+            module=self.module.number,
         )
 
     def _default(self, node: ast.expr | None, *, module: bool) -> int:
         """The number of a default: a constant, or `COMPUTED`."""
         if node is None:
             return REQUIRED
-        known = literal_value(node, self.tables.literals)
+        known = self.literal_default(node)
         if known is not None:
             self.tables.charge(literal_size(known[0]))
             return self.tables.default(known[0])
@@ -83,14 +85,26 @@ class Statements(Control):
             )
         return COMPUTED
 
+    def literal_default(self, node: ast.expr) -> tuple[Scalar | tuple[object, ...]] | None:
+        """The value of a default, in a tuple, where it is a literal or the name of one; the scope around counts."""
+        around, name = self.own.parent, dotted_parts(node)[:1]
+        if name and around is not None and around.lookup(name[0]) is not None:
+            return None
+        member = member_of(self.module, dotted_parts(node), node) if self._in_module(node) else None
+        return literal_value(member if isinstance(member, ast.expr) else node, self.module.literals)
+
+    def _in_module(self, node: ast.expr) -> bool:
+        parts = dotted_parts(node)
+        return len(parts) > 1 and self.module.begins_module(parts[0])
+
     def closure(self, node: Callable_) -> None:
         """Emit the value of a function inside of this one: computed defaults, then CLOSURE."""
         if node.args.posonlyargs:
             raise self.refused(node.args.posonlyargs[0], "/ in a parameter list is not in this language",
                                "write each parameter by its name")  # fmt: skip
-        compiler = Statements(self.tables, node, self.scopes)
+        compiler = Statements(self.module, node, self.scopes)
         for default in (*node.args.defaults, *node.args.kw_defaults):
-            if default is not None and literal_value(default, self.tables.literals) is None:
+            if default is not None and compiler.literal_default(default) is None:
                 self.expression(default)
         index = self.tables.reserve()
         captures = tuple([self.slot_of(variable) for variable in self.scopes[node].free.values()])
@@ -110,7 +124,7 @@ class Statements(Control):
         for statement in statements:
             handler = _HANDLERS.get(type(statement))
             if handler is None:
-                raise refuse_syntax(self.tables.file, statement)
+                raise refuse_syntax(self.module.file, statement)
             self.code.line = statement.lineno
             self.tables.charge()
             handler(self, statement)
