@@ -256,6 +256,39 @@ def main():
     assert found.left == left
 
 
+def test_a_function_that_is_guessed_wrong_too_often_is_written_without_guesses(kit: Any) -> None:
+    """Twenty additions of 1 to something unknown, first integers all of them, then one after the other something else."""
+    sums = "\n".join(f"        s = s + (1 + values[{k}])" for k in range(20))
+    program = kit.program_of(f"""
+def many(values):
+    s = 0
+    for _ in range(3):
+{sums}
+    return s
+
+@continuation
+def main():
+    values, out = [k for k in range(20)], []
+    for k in range(20):
+        out.append(many(values))
+        for other in (0.5, 2 ** 70, True):
+            values[k] = other
+            out.append(many(values))
+        values[k] = k
+    return out
+""")
+    stepped = ended(program, kit.Host(), projection=False)
+    assert ended(program, kit.Host(), projection=True) == stepped
+    many = next(k for k, function in enumerate(program.program.functions) if function.name == "many")
+    everywhere = {(many, at) for at in range(len(program.codes[many].instructions))}
+    assert everywhere <= forms.forms_of(program).generic
+    assert ended(program, kit.Host(), projection=True) == stepped
+    left = forms.forms_of(program).left
+    assert 0 < left < forms.MAX_WRITTEN
+    assert ended(program, kit.Host(), projection=True) == stepped
+    assert forms.forms_of(program).left == left
+
+
 def test_recursion_ends_where_the_stepper_ends_it(kit: Any) -> None:
     program = kit.program_of(
         """
