@@ -257,7 +257,7 @@ def main():
 
 
 def test_a_function_that_is_guessed_wrong_too_often_is_written_without_guesses(kit: Any) -> None:
-    """Twenty additions of 1 to something unknown, first integers all of them, then one after the other something else."""
+    """Twenty additions of 1 to something unknown: integers first, then one after the other is something else."""
     sums = "\n".join(f"        s = s + (1 + values[{k}])" for k in range(20))
     program = kit.program_of(f"""
 def many(values):
