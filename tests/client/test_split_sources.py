@@ -227,6 +227,18 @@ def test_a_module_that_cannot_be_read(tmp_path: Path) -> None:
         build(tmp_path, main="from a import f" + ENTRY)
 
 
+def test_a_module_with_a_name_that_no_file_has(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.py, which the program imports, cannot be read: File name too long"):
+        build(tmp_path, main=f"import {'a' * 255}\n" + ENTRY)
+
+
+def test_no_more_of_a_module_is_read_than_a_program_may_have(tmp_path: Path) -> None:
+    with (tmp_path / "a.py").open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on disk
+    with pytest.raises(ProgramRefused, match="more than 1048576 bytes"):
+        build(tmp_path, main="from a import f" + ENTRY)
+
+
 def test_a_program_that_a_module_imports_is_a_circle(tmp_path: Path) -> None:
     with pytest.raises(ProgramRefused, match="in a circle: main imports a imports main"):
         build(tmp_path, main="from a import f" + ENTRY, a="import main\n" + F)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sojourn.errors import UsageError
+from sojourn.limits import MAX_PROGRAM_BYTES
 from sojourn.vm import Program, VerifiedProgram, compile_source, verify
 from sojourn.vm.compiler import ModuleSource, find_in
 from sojourn.vm.compiler.refusals import MODULES
@@ -104,7 +105,11 @@ class Sources:
             return None
         base = self.root.joinpath(*name.split("."))
         for path, full in ((base / f"{INIT}.py", f"{name}.{INIT}"), (base.with_name(f"{base.name}.py"), name)):
-            if path.is_file():
+            try:
+                found = path.is_file()
+            except OSError as problem:  # a name longer than files have, a folder that is closed
+                raise _unreadable(full, problem) from None
+            if found:
                 return self._read(path, full, own=True)
         return None if first in MODULES else self._installed(name)
 
@@ -123,11 +128,17 @@ class Sources:
 
     def _read(self, path: Path, name: str, *, own: bool) -> ModuleSource:
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open(encoding="utf-8") as file:
+                text = file.read(MAX_PROGRAM_BYTES + 1)  # more than that is refused, however large the file is
         except (OSError, UnicodeDecodeError) as problem:
-            raise UsageError(f"{module_file(name)}, which the program imports, cannot be read: {problem}") from None
+            raise _unreadable(name, problem) from None
         self.texts[name] = text
         return ModuleSource(name, text, module_file(name), own)
+
+
+def _unreadable(name: str, problem: Exception) -> UsageError:
+    why = problem.strerror if isinstance(problem, OSError) else problem
+    return UsageError(f"{module_file(name)}, which the program imports, cannot be read: {why}")
 
 
 def compile_file(path: Path, text: str) -> Source:
