@@ -187,7 +187,8 @@ class RoundEffects:
             raise
         if isinstance(outcome, Missed):
             what = f"phase {desk.facts.phase.name!r} of round {desk.facts.round}"
-            raise EffectFailed("QuorumMissed", f"{what} has {outcome.answers} answers, its quorum is {outcome.quorum}")
+            answers = "1 answer" if outcome.answers == 1 else f"{outcome.answers} answers"
+            raise EffectFailed("QuorumMissed", f"{what} has {answers}, its quorum is {outcome.quorum}")
         return Handle("answers", identity, PUBLIC)
 
     async def _open(self, identity: bytes, operation: int, args: Mapping[str, Value]) -> PhaseDesk:

@@ -18,7 +18,7 @@ from sojourn.contracts import Released
 from sqlalchemy import Connection, select
 
 from sojourn_coordinator.desk import PhaseDesk
-from sojourn_coordinator.rounds import summarise
+from sojourn_coordinator.rounds import mean_weights, summarise
 from sojourn_coordinator.store.schema import operations
 
 __all__ = ["REPORT", "phase_report", "phase_summary", "read_reports"]
@@ -57,7 +57,10 @@ def phase_report(desk: PhaseDesk, now_ms: int, name_of: Callable[[bytes], str]) 
         for part in desk.contributions()
     ]
     listed = sorted(parts, key=lambda part: (part["agent"], part["key"]))
-    return {**_closed(desk, desk.facts.round, now_ms), "phase": desk.facts.phase.name, "agents": listed}
+    row = _closed(desk, desk.facts.round, now_ms)
+    phase = desk.facts.phase
+    names, weights = [spec.name for spec in phase.answer], mean_weights(desk.contributions())
+    return {**row, "phase": phase.name, "agents": listed, "names": names, "weights": weights}
 
 
 def _reads_neutral(released: Released) -> bool:

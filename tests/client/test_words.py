@@ -93,7 +93,7 @@ def test_what_to_do_after_a_missed_quorum() -> None:
         agents = [{"agent": "a", "key": "01", "state": how, "code": code, "line": 0} for how, code in parts]
         return [line.split()[0] for line in missed_advice(job(state=state, phase=phase("missed", agents)))]
 
-    assert words(("refused", "admission_refused")) == ["owners", "a"]
+    assert words(("refused", "admission_refused")) == ["owners", "a", "a"]
     assert words(("silent", ""), ("answered", "")) == ["see", "a"]
     assert words(("failed", "KeyError")) == ["mend", "a"]
     assert words(("silent", ""), state="done") == []

@@ -195,7 +195,7 @@ async def test_below_the_quorum_the_job_fails_with_that_code(world, wait_for_end
         assert isinstance(await world.hands[1].offer(coordinator, late), Closed)
     assert [event.name for event in events][-2:] == ["missed", "failed"]
     assert view["state"] == "failed"
-    message = "QuorumMissed: phase 'train' of round 0 has 1 answers, its quorum is 2"
+    message = "QuorumMissed: phase 'train' of round 0 has 1 answer, its quorum is 2"
     assert view["error"] == {"code": "QuorumMissed", "line": 18, "message": message}
 
 

@@ -98,7 +98,7 @@ async def test_what_a_job_shows_that_missed_its_quorum(world, tmp_path: Path, li
         assert lines[2].startswith("round 0: agent-0 refused, admission_refused: its owner's policy does not admit")
         assert lines[3] == "round 0: train missed its quorum with 0 answers"
         steps = [line.split()[0] for line in lines[4:-1]]
-        assert steps == ["owners", "see", "a"]  # admit, connect, submit again
+        assert steps == ["owners", "a", "see", "a"]  # admit, ask more of them, connect, submit again
         assert "build the submission once more and submit that file" in lines[-2]
         assert lines[-1] == (
             "error: the job failed with QuorumMissed at line 18 of the job's program, in 'rounds': phase 'train' of "
@@ -106,7 +106,7 @@ async def test_what_a_job_shows_that_missed_its_quorum(world, tmp_path: Path, li
         )
         code, out, _ = await sojourn("job", job)
         assert code == 0
-        assert out.splitlines()[-4:] == [lines[-1].removeprefix("error: "), *lines[4:-1]]
+        assert out.splitlines()[-5:] == [lines[-1].removeprefix("error: "), *lines[4:-1]]
         assert "train, round 0: 0 of 3 agents answered, quorum 2 missed" in out
         assert all(word in out for word in ("agent-0", "refused", "admission_refused", "agent-2", "silent"))
         late = await sojourn("cancel", job)

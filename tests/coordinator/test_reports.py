@@ -129,9 +129,11 @@ async def test_a_survey_is_reported_by_agent_and_in_total(clinics, wait_for_end)
     assert closed["answers"] == 3
     # agent-2 counts nobody, and its mean is in the middle of 40 to 200: both read like a release of nothing
     assert [part["neutral"] for part in view["table"][0]["agents"]] == [[], [], ["visits", "bp"]]
+    assert (view["table"][0]["names"], view["table"][0]["weights"]) == (["visits", "bp"], {"bp": "visits"})
     # a shape of its own, with nothing of training
     assert set(view["table"][0]) == {
-        "round", "phase", "participants", "invited", "bytes", "seconds", "released", "agents",
+        "round", "phase", "participants", "invited", "bytes", "seconds", "released", "agents", "names",
+        "weights",
     }  # fmt: skip
     assert not {"model", "loss", "auc"} & set(view)
 

@@ -89,4 +89,24 @@ def test_a_report_is_a_table_and_so_is_a_model():
     assert [list(column.cells) for column in tables[1].columns] == [
         ["clinic-[1]", "all"], ["3", "3"], ["–", "98.6842"],
     ]  # fmt: skip
-    assert [next(iter(column.cells)) for column in tables[0].columns][:3] == ["1", "0.2500", "–"]
+    assert [next(iter(column.cells)) for column in tables[0].columns][:3] == ["1", "0.2500", "2"]
+
+
+def test_a_table_stands_in_the_order_of_the_answer_and_says_what_weighs_a_mean():
+    released = {"all rows": 3.0, "bp": 98.0, "hot rows": 1.0}  # as a coordinator's record has them: by name
+    report = {
+        "round": 0, "phase": "survey", "participants": 1, "invited": 1, "released": released,
+        "agents": [{"agent": "clinic", "key": "00", "released": released}],
+        "names": ["hot rows", "all rows", "bp"], "weights": {"bp": "all rows"},
+    }  # fmt: skip
+    table, footnote = job_tables([report])
+    assert [column.header for column in table.columns] == ["agent", "hot rows", "all rows", "bp"]
+    assert str(footnote) == "all: 'bp' is averaged with 'all rows' as weight, the last count released before it."
+
+
+def test_models_have_columns_for_what_agents_released_and_none_for_what_is_not_there():
+    row = {"round": 0, "participants": 2, "bytes": 1024, "seconds": 0.5, "released": {"flowers": 110.0, "loss": 0.19}}
+    (table,) = job_tables([row])
+    assert [column.header for column in table.columns] == ["round", "agents", "flowers", "loss", "KiB", "seconds"]
+    (table,) = job_tables([row | {"loss": 0.25, "auc": 0.9}])
+    assert [column.header for column in table.columns][1:6] == ["loss", "AUC", "agents", "flowers", "agents' loss"]

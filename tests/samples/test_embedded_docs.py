@@ -243,7 +243,7 @@ def pasted(path: Path, folder: Path) -> str:
 def test_getting_started_works_when_it_is_pasted(tmp_path):
     (tmp_path / "repository").mkdir()
     shown = pasted(STARTED, tmp_path / "repository")
-    assert re.search(r"all +│ +14\.9\d* +│ +1000 +│", shown)
+    assert re.search(r"all +│ +1000 +│ +14\.9\d* +│", shown)
     assert len(re.findall(r"how warm is it +│ +done", shown)) == 2
     assert re.search(
         r"how warm is it, by alice +│ ask 0 +│ count 'readings' +│ high 10000.0 \(.*│ 500.0 +│ 8 +│ committed", shown

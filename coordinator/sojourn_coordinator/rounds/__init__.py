@@ -20,7 +20,7 @@ from sojourn_coordinator.rounds.phase import (
     Take,
 )
 from sojourn_coordinator.rounds.statement import check_statement
-from sojourn_coordinator.rounds.summary import Contribution, summarise
+from sojourn_coordinator.rounds.summary import Contribution, mean_weights, summarise
 
 __all__ = [
     "Again",
@@ -42,5 +42,6 @@ __all__ = [
     "check_statement",
     "choose_cohort",
     "draft_order",
+    "mean_weights",
     "summarise",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sojourn.contracts import Released
 
-__all__ = ["Contribution", "summarise"]
+__all__ = ["Contribution", "mean_weights", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +48,16 @@ def summarise(contributions: Iterable[Contribution]) -> dict[str, float]:
         if weight > 0:
             folded[name] = math.fsum(v * w for v, w in pairs) / weight
     return folded
+
+
+def mean_weights(contributions: Iterable[Contribution]) -> dict[str, str]:
+    """By which count each mean is averaged in `summarise`; a mean with no count before it is left out."""
+    weights: dict[str, str] = {}
+    for part in contributions:
+        count = None
+        for released in part.releases:
+            if released.kind == "count":
+                count = released.name
+            elif released.kind == "mean" and count is not None:
+                weights.setdefault(released.name, count)
+    return weights

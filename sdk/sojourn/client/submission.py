@@ -125,7 +125,8 @@ def build_submission(
         heldout: public data for the plan's `evaluate` graph: one array for each field, first axis rows.
         policy: how updates are combined: a name, or a record with the policy's options.
         args: numbers and texts for the programs: `order.args` and `job.args`.
-        participants: agents of one cohort; 0 is all that are connected.
+        participants: agents of one cohort, drawn from those that are connected whatever their owners admit; 0 is all
+            that are connected. With as many as the quorum, none of them may decline.
         fuel: instructions of one agent's run. What `private(...)` takes is charged to it, so that it has to be more.
         memory: bytes of program values of one agent's run. What `private(...)` takes is charged to it too.
         lifetime: after this the job has expired, and no agent runs an order of it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sojourn.client.cli.trials import program_of
+from sojourn.client.cli.trials import note_refusal, program_of
 from sojourn.console import AS_JSON, example, print_json, say, sub_group, write_bytes
 from sojourn.errors import UsageError
 
@@ -42,6 +42,8 @@ def build(
     if not found.text:
         raise UsageError(f"{source} is a built program, or empty; pass the Python source that it is to be built from")
     program, data = found.program, encode(found.program.program)
+    for entry in sorted(program.entries):
+        note_refusal(found, entry)
     target = output or source.with_suffix(".sjp")
     write_bytes(target, data, "program")
     if as_json:

@@ -14,6 +14,7 @@ __all__ = ["agents_table", "job_tables"]
 
 Row = Mapping[str, Any]
 
+_HELD_OUT: Final = {"loss": "loss", "auc": "AUC"}
 _MARK: Final = " *"
 _FOOTNOTE: Final = (
     "* may be no figure at all: a count or sum of 0, or a mean in the middle of its bounds, is also what is released "
@@ -49,15 +50,18 @@ def agents_table(phase: Row, modules: Sequence[str] = ()) -> Table:
 
 
 def _models(rows: Iterable[Row]) -> Table:
-    """A row for each model: loss, AUC, participants, bytes, time."""
-    table = Table("round", "loss", "AUC", "agents", "patients", "training loss", "KiB", "seconds")
-    for row in rows:
+    """A row for each model: what it came to on held-out data, who took part, what they released, bytes, time."""
+    listed = list(rows)
+    figures = [name for name in _HELD_OUT if any(row.get(name) is not None for row in listed)]
+    names = list(dict.fromkeys(name for row in listed for name in row.get("released", {})))
+    released = (f"agents' {name}" if name in figures else name for name in names)
+    table = Table("round", *(_HELD_OUT[name] for name in figures), "agents", *released, "KiB", "seconds")
+    for row in listed:
         table.add_row(
             str(row["round"]),
-            *(_figure(row.get(name), "{:.4f}") for name in ("loss", "auc")),
+            *(_figure(row.get(name), "{:.4f}") for name in figures),
             str(row["participants"]),
-            _figure(row.get("patients"), "{:.0f}"),
-            _figure(row.get("train_loss"), "{:.4f}"),
+            *(_figure(row.get("released", {}).get(name), "{:.6g}") for name in names),
             f"{row['bytes'] / 1024:.1f}",
             f"{row['seconds']:.2f}",
         )
@@ -67,6 +71,8 @@ def _models(rows: Iterable[Row]) -> Table:
 def _report(row: Row) -> Iterator[Table | Text]:
     """What each agent released in one phase, the total, and a footnote where a number may be none."""
     names = list(dict.fromkeys(name for part in row["agents"] for name in part["released"]))
+    stated = row.get("names", [])  # in the order of the answer; a report of an earlier version does not say
+    names.sort(key=lambda name: stated.index(name) if name in stated else len(stated))
     title = f"{row['phase']}, round {row['round']}: {row['participants']} of {row['invited']} agents"
     table = Table("agent", *names, title=title, title_justify="left")
     marked = dict.fromkeys(names, 0)
@@ -81,6 +87,8 @@ def _report(row: Row) -> Iterator[Table | Text]:
     cells = (_figure(row["released"].get(name), "{:.6g}") + (_MARK if name in empty else "") for name in names)
     table.add_row("all", *cells)
     yield table
+    for mean, count in row.get("weights", {}).items():
+        yield Text(f"all: {mean!r} is averaged with {count!r} as weight, the last count released before it.")
     if any(marked.values()):
         yield Text(_FOOTNOTE)
 

@@ -89,7 +89,7 @@ def run(
     chosen = chosen_entry(found.program, entry if saved is None else saved.entry, rows=bool(rows))
     given = _json_args(args)
     known = given if isinstance(given, dict) and saved is None else None
-    _note_refusal(found, chosen, known, fuel, memory)
+    note_refusal(found, chosen, known, fuel, memory)
     manifest, graphs = read_plan(plan)
     data = DeskData(rows_by_stream(found.program, chosen, rows or []), manifest, graphs, read_weights(weights), clip,
                     max_weight)  # fmt: skip
@@ -127,8 +127,8 @@ def program_of(source: Path) -> Source:
     return compile_file(source, text)
 
 
-def _note_refusal(found: Source, entry: str, args: dict[str, Any] | None, fuel: int, memory: int) -> None:
-    """Say beforehand what `build_submission` would refuse; here it is run all the same, so that one can look at it.
+def note_refusal(found: Source, entry: str, args: dict[str, Any] | None = None, fuel: int = 0, memory: int = 0) -> None:
+    """Say beforehand what `build_submission` would refuse; here it is taken all the same, so that one can look at it.
 
     Args:
         found: the program.

@@ -64,6 +64,10 @@ def advice(heard: Iterable[tuple[str, str]], silent: bool) -> Iterator[str]:
             "owners admit a job before it is submitted: `sojourn policy draft SUBMISSION --owner NAME` writes the "
             "rule, and agents read their policy again at each order"
         )
+        yield (
+            "a round asks as many connected agents as the job's participants= says, whatever their owners admit: with "
+            "more than the quorum, or 0 for all that are connected, some may decline"
+        )
     if any(code != "admission_refused" for _, code in gave_up):
         yield "mend why the runs failed; `sojourn program run` shows what the program does on rows of your own"
     if silent:
