@@ -109,10 +109,11 @@ class _Loader:
 
     def _run(self, row: RunRow, position: int, boxes: dict[bytes, BoxContent]) -> Run:
         last = position == len(self.snapshot.runs) - 1
-        if len(row.id) != DIGEST_BYTES or not 0 <= row.operation <= MAX_OPERATION:
-            raise SnapshotInvalid("the identity of a run is out of range")
         if not 0 <= row.fuel <= MAX_FUEL or not 0 <= row.memory <= row.limit <= MAX_MEMORY_BYTES:
             raise SnapshotInvalid("a budget is out of range")
+        # An operation takes fuel: from here the run does not get to a number that would be refused.
+        if len(row.id) != DIGEST_BYTES or not 0 <= row.operation <= MAX_OPERATION - row.fuel:
+            raise SnapshotInvalid("the identity of a run is out of range")
         label = label_of(row.sources)
         if position == 0 and not label.is_public:
             raise SnapshotInvalid("the public world has a label")
