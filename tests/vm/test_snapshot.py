@@ -287,3 +287,26 @@ def main(n):
     assert time.process_time() - begin < 3, "a table of the machine's own finds them all in one place"
     assert again.dump() == data
     assert len(data) > 29_000 * 8  # of the loop behind it: all are there
+
+
+def test_a_large_integer_that_many_slots_share_is_measured_and_stored_once(kit: Any) -> None:
+    source = """
+@continuation
+def main():
+    y = 1 << 4_000_000
+    items = [y] * 20_000
+    items.append(y + 0)
+    z = "a" * 1_000_000
+    for k in range(40):
+        z = z[1:] + "a"
+    while True:
+        pass
+"""
+    machine = kit.start(source, fuel=10**9, memory=6_000_000)
+    begin = time.process_time()
+    assert isinstance(machine.run(10_000_000), Sliced)
+    data = machine.dump()
+    again = Machine.load(machine.program, data)
+    assert time.process_time() - begin < 3, "each slot looks at the whole number"
+    assert again.dump() == data
+    assert len(data) < 2_000_000

@@ -259,9 +259,10 @@ class _Table:
         known: references of what is equal by value, by kind.
         others: of floats by their digits, of large integers by their bytes, of everything else by identity.
         order: what has a cell, in the order of the cells.
+        kept: the large integers that were met, so that their identities are nobody else's meanwhile.
     """
 
-    __slots__ = ("boxes", "known", "order", "others")
+    __slots__ = ("boxes", "kept", "known", "order", "others")
 
     def __init__(self, boxes: dict[bytes, BoxContent]) -> None:
         self.boxes = boxes
@@ -276,6 +277,7 @@ class _Table:
         }
         self.others: dict[object, int] = {}
         self.order: list[Value] = []
+        self.kept: list[int] = []
 
     def ref(self, value: Value) -> int:
         return self.refs((value,))[0]
@@ -291,7 +293,9 @@ class _Table:
             if table is None:
                 table, key = self.others, value.hex() if type(value) is float else id(value)
             elif type(value) is int and not -HASHED_APART < value < HASHED_APART:
-                table, key = self.others, big_bytes(value)
+                table, key = self.others, id(value)
+                if key not in table:  # one that many slots share is written once; equal ones have one cell
+                    table[key] = self._large(value)
             else:
                 key = value
             fresh = FIRST_CELL + len(order)
@@ -300,6 +304,15 @@ class _Table:
                 order.append(value)
             made.append(found)
         return tuple(made)
+
+    def _large(self, value: int) -> int:
+        """The reference of a large integer that was not met; those with its bytes have the same one."""
+        self.kept.append(value)
+        fresh = FIRST_CELL + len(self.order)
+        found = self.others.setdefault(big_bytes(value), fresh)
+        if found == fresh:
+            self.order.append(value)
+        return found
 
     def write(self) -> tuple[Cell, ...]:
         """All cells; `order` grows while it is walked, so that nesting needs no recursion."""

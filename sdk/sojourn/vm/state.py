@@ -191,9 +191,14 @@ def walk(roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None) -
         kind = type(value)
         if kind in _FREE:
             continue
-        key: object = (kind, value) if kind in _BY_VALUE else id(value)
+        key: object
         if type(value) is int and not -HASHED_APART < value < HASHED_APART:
+            if id(value) in seen:  # one that many slots share is looked at once, as long as it is
+                continue
+            seen.add(id(value))
             key = big_bytes(value)
+        else:
+            key = (kind, value) if kind in _BY_VALUE else id(value)
         if key in seen:
             continue
         seen.add(key)
