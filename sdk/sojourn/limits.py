@@ -55,6 +55,7 @@ MAX_QUEUED_FRAMES: Final = 1_024  # waiting for a peer that does not read
 MAX_FUEL: Final = 10**12  # instructions
 MAX_MEMORY_BYTES: Final = 64 * MIB  # bytes of program values, by the machine's own table
 MAX_FRAMES: Final = 1_000
+MAX_RANGE_BITS: Final = 256  # of the start, stop and step of a range; the host keeps its length beside them
 MAX_INSTRUCTIONS: Final = 200_000  # of one program
 MAX_CONSTANTS: Final = 65_536
 MAX_PROGRAM_MODULES: Final = 256  # of one program, beside its own file

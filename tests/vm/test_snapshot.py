@@ -13,7 +13,7 @@ from sojourn.codec import HEADER_BYTES, decode, encode
 from sojourn.errors import DecodeError, SnapshotInvalid
 from sojourn.labels import PUBLIC
 from sojourn.vm import Done, Failed, Handle, Machine, Parked, RecordValue, Sliced, compile_source, verify
-from sojourn.vm.snapshot import Snapshot
+from sojourn.vm.snapshot import IntCell, Snapshot
 
 ALL_VALUES = """
 def inner(rows, items):
@@ -310,3 +310,49 @@ def main():
     assert time.process_time() - begin < 3, "each slot looks at the whole number"
     assert again.dump() == data
     assert len(data) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "made", ["range(y)", "range(0, 5, y)", "range(-y, 3)", "range(2**250, 2**251, 2**200)[:: 2**100]"]
+)
+@pytest.mark.parametrize("projection", [False, True])
+def test_a_range_holds_no_large_numbers(kit: Any, made: str, projection: bool) -> None:
+    """The host keeps the length of a range beside it, of any size, and no table of memory would know."""
+    program = kit.program_of(
+        f"@continuation\ndef main():\n    y = 1 << 2_000_000\n    try:\n        x = [{made} for _ in range(10)]\n"
+        "    except OverflowError as error:\n        return str(error)\n    return None\n"
+    )
+    machine = Machine.start(program, "main", (), bytes(32), 10**6, 10**7, projection=projection)
+    assert machine.run(10**6) == Done("range() takes integers of at most 256 bits")
+
+
+def test_the_widest_range_is_stored_and_drawn_from_both_ends(kit: Any) -> None:
+    source = """
+@continuation
+def main():
+    widest = range(-(2**256) + 1, 2**256 - 1, 2**256 - 1)
+    back, out = reversed(widest), [str(widest) != "", len(list(widest[1:]))]
+    for item in widest:
+        out.append(item < 0)
+    for item in back:
+        out.append(item > 0)
+    return out
+"""
+    machine = kit.start(source)
+    while not isinstance(ended := machine.run(1), Done):
+        machine = Machine.load(machine.program, machine.dump())
+    assert ended.value == [True, 1, True, False, False, False]
+
+
+def test_a_stored_range_of_large_numbers_is_refused(kit: Any) -> None:
+    source = "@continuation\ndef main():\n    y = 2**255\n    x = range(0, y)\n    while x is not None:\n        pass\n"
+    machine = kit.start(source)
+    assert isinstance(machine.run(1000), Sliced)
+    data = machine.dump()
+    snapshot = decode(Snapshot, data, limit=10**6)
+    large = (1 << 259).to_bytes(33, "big")
+    cells = [IntCell(large) if isinstance(cell, IntCell) else cell for cell in snapshot.cells]
+    assert cells != list(snapshot.cells)
+    forged = encode(msgspec.structs.replace(snapshot, cells=tuple(cells)))
+    with pytest.raises(SnapshotInvalid, match="bounds of a range"):
+        Machine.load(machine.program, forged)

@@ -8,6 +8,7 @@ from typing import Final
 
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.compare import check_key, less, truth
+from sojourn.vm.containers import need_narrow
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_c_int, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
@@ -189,7 +190,9 @@ def _range(run: Run, args: Arguments, _: Keywords) -> Value:
     if len(args) == 3 and args[2] == 0:
         raise Raised("ValueError", "range() arg 3 must not be zero")
     run.allocate(56)
-    return range(*(int(value) for value in args))
+    numbers = [int(value) for value in args]
+    need_narrow(*numbers)
+    return range(*numbers)
 
 
 def _repr(run: Run, args: Arguments, _: Keywords) -> Value:

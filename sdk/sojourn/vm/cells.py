@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sojourn.codec import DIGEST_BYTES
 from sojourn.errors import SnapshotInvalid
-from sojourn.limits import MAX_MEMORY_BYTES
+from sojourn.limits import MAX_MEMORY_BYTES, MAX_RANGE_BITS
 from sojourn.vm import snapshot as rows
 from sojourn.vm import values
 from sojourn.vm.compare import MAX_DEPTH, MAX_KEY_NODES
@@ -152,6 +152,9 @@ class Cells:
         start, stop, step = self.all_bound((cell.start, cell.stop, cell.step))
         if not (type(start) is type(stop) is type(step) is int) or step == 0:
             raise SnapshotInvalid("a range without bounds")
+        # One that is drawn backwards begins a step beyond.
+        if max(start.bit_length(), stop.bit_length(), step.bit_length()) > MAX_RANGE_BITS + 2:
+            raise SnapshotInvalid("the bounds of a range are too large")
         return range(start, stop, step)
 
     def _view(self, cell: rows.ViewCell) -> DictView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sojourn.limits import MAX_RANGE_BITS
 from sojourn.vm.compare import check_key
 from sojourn.vm.faults import Raised, item_help, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
@@ -18,6 +19,7 @@ __all__ = [
     "index",
     "list_of",
     "make_dict",
+    "need_narrow",
     "slice_of",
     "store_index",
     "store_slice",
@@ -110,7 +112,9 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
     where = _slice(bounds)
     if kind is range:
         run.allocate(56)
-        return container[where]
+        found = container[where]
+        need_narrow(found.start, found.stop, found.step)
+        return found
     length = len(range(*where.indices(len(container))))
     run.spend(length >> 5)
     if kind is list or kind is tuple:
@@ -119,6 +123,16 @@ def slice_of(run: Run, container: Value, bounds: list[Value]) -> Value:
         return items if kind is list else tuple(items)
     run.allocate(48 + (length if kind is bytes or container.isascii() else 4 * length))
     return container[where]
+
+
+def need_narrow(*numbers: int) -> None:
+    """Numbers of a range are small enough: the host keeps a length beside them, which no table charges.
+
+    Raises:
+        Raised: OverflowError.
+    """
+    if any(number.bit_length() > MAX_RANGE_BITS for number in numbers):
+        raise Raised("OverflowError", f"range() takes integers of at most {MAX_RANGE_BITS} bits")
 
 
 def _slice(bounds: list[Value]) -> slice:
