@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from sojourn.client.provenance import trace
@@ -14,6 +16,7 @@ from sojourn_coordinator.export import export_job
 from sojourn_coordinator.ledger import read_entries
 from sojourn_coordinator.queries import job_view
 from sojourn_coordinator.service import Coordinator
+from sojourn_coordinator.state import DATABASE_FILE
 from sojourn_coordinator.store.schema import phases
 from sqlalchemy import select
 
@@ -194,6 +197,9 @@ async def test_every_commit_around_it_is_a_place_to_stop(
         if done:  # on a busy machine two commits became one, this time or before: the last one is looked for again
             commits, tries = commits - 1, tries + 1
             continue
+        durable = _stored_states(copy.state)  # as the kill left them
+        told = ending.done() and not ending.cancelled() and ending.exception() is None
+        assert durable == ["cancelled"] or not told  # an operator who was told so can rely on it
         async with copy.serving(links_class()) as (coordinator, links), copy.working(coordinator, links):
             job = await coordinator.submit(submission)
             events = await wait_for_end(coordinator, job)
@@ -201,6 +207,7 @@ async def test_every_commit_around_it_is_a_place_to_stop(
             kinds = [entry.kind for entry in await entries(coordinator, job)]
         assert events[-1].name == view["state"] == kinds[-1]
         assert kinds.count("cancelled") + kinds.count("done") == 1
+        assert (view["state"] == "cancelled") == (durable == ["cancelled"])  # none is lost, none appears
         seen.append(view["state"])
         commits += 1
     # submission, three agents, opening, two answers; then the cancelling, which is the last commit of all
@@ -208,6 +215,12 @@ async def test_every_commit_around_it_is_a_place_to_stop(
     assert seen[:6] == ["done"] * 6
     assert "cancelled" in seen
     assert set(seen) == {"done", "cancelled"}
+
+
+def _stored_states(state) -> list[str]:
+    """Of the jobs, read beside the coordinator that is gone."""
+    with closing(sqlite3.connect(state / DATABASE_FILE)) as database:
+        return [row[0] for row in database.execute("select state from jobs")]
 
 
 async def _cancelled_in_the_middle(coordinator, world, links, submission) -> None:
