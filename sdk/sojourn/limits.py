@@ -54,6 +54,7 @@ MAX_QUEUED_FRAMES: Final = 1_024  # waiting for a peer that does not read
 # Machine.
 MAX_FUEL: Final = 10**12  # instructions
 MAX_MEMORY_BYTES: Final = 64 * MIB  # bytes of program values, by the machine's own table
+MAX_INSTRUCTION_FUEL: Final = 1 << 20  # what one instruction may use: a host that slices never waits longer for one
 MAX_FRAMES: Final = 1_000
 MAX_RANGE_BITS: Final = 256  # of the start, stop and step of a range; the host keeps its length beside them
 MAX_INSTRUCTIONS: Final = 200_000  # of one program

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sojourn.vm.arithmetic import binary
+from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_key, less, truth
 from sojourn.vm.containers import need_narrow
 from sojourn.vm.dicts import update_dict
@@ -37,6 +38,7 @@ Keywords = dict[str, Value]
 Builtin = Callable[[Run, Arguments, Keywords], Value]
 
 _INTS: Final = frozenset((bool, int))
+_NUMBERS: Final = frozenset((bool, int, float))
 
 
 def _abs(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -51,10 +53,12 @@ def _abs(run: Run, args: Arguments, _: Keywords) -> Value:
     raise Raised("TypeError", f"bad operand type for abs(): '{type_name(value)}'")
 
 
+@bounded
 def _all(run: Run, args: Arguments, _: Keywords) -> Value:
     return all(truth(item) for item in items_of(run, args[0]))
 
 
+@bounded
 def _any(run: Run, args: Arguments, _: Keywords) -> Value:
     return any(truth(item) for item in items_of(run, args[0]))
 
@@ -159,6 +163,7 @@ def _tuple(run: Run, args: Arguments, _: Keywords) -> Value:
 
 
 def _extreme(name: str, op: str) -> Builtin:
+    @bounded
     def extreme(run: Run, args: Arguments, keywords: Keywords) -> Value:
         if len(args) > 1 and keywords:
             raise Raised("TypeError", f"Cannot specify a default for {name}() with multiple positional arguments")
@@ -227,6 +232,7 @@ def _sorted(run: Run, args: Arguments, keywords: Keywords) -> Value:
     return items
 
 
+@bounded
 def sort_list(run: Run, items: list[Value], reverse: Value, keys: list[Value] | None = None) -> None:
     """Sort in place; with `keys` the items are positions in it. What was done before two items had no order stays."""
     _need_int(reverse)
@@ -242,7 +248,38 @@ def sort_list(run: Run, items: list[Value], reverse: Value, keys: list[Value] | 
             left, right = keys[left], keys[right]
         return -1 if less(run, "<", left, right) else 0
 
-    items.sort(key=key, reverse=bool(reverse))
+    plain = keys if keys is not None else items
+    if _host_compares(run, plain):
+        items.sort(key=keys.__getitem__ if keys is not None else None, reverse=bool(reverse))
+    else:
+        items.sort(key=key, reverse=bool(reverse))
+
+
+_LONG: Final = 64  # from here on comparing two texts is paid for
+_WIDE: Final = 8
+
+
+def _host_compares(run: Run, items: list[Value]) -> bool:
+    """Whether the host orders the items as `less` does, at no more than is paid: short scalars, or rows of them.
+
+    Columns have one class each, or numbers only, so that no comparison fails.
+    """
+    if not items or type(items[0]) is not tuple:
+        return _scalars(items)
+    width = len(items[0])
+    if not 0 < width <= _WIDE or set(map(type, items)) != {tuple} or set(map(len, items)) != {width}:
+        return False
+    if not all(_scalars(column) for column in zip(*items, strict=True)):
+        return False
+    run.spend(width * len(items) * len(items).bit_length() >> 4)
+    return True
+
+
+def _scalars(items: Sequence[Value]) -> bool:
+    kinds = set(map(type, items))
+    if kinds <= _NUMBERS:
+        return int not in kinds or all(type(item) is float or -(1 << 62) < item < 1 << 62 for item in items)
+    return kinds in ({str}, {bytes}) and max(map(len, items)) < _LONG
 
 
 def _arrange(run: Run, args: Arguments, _: Keywords) -> Value:
@@ -275,6 +312,7 @@ def _set(run: Run, args: Arguments, _: Keywords) -> Value:
     return made
 
 
+@bounded
 def update_set(run: Run, target: SetValue, source: Value) -> None:
     """Add every item of `source`."""
     for item in items_of(run, source):
@@ -402,6 +440,7 @@ def _str(run: Run, args: Arguments, _: Keywords) -> Value:
     return str_of(run, args[0]) if args else ""
 
 
+@bounded
 def _sum(run: Run, args: Arguments, keywords: Keywords) -> Value:
     total = args[1] if len(args) > 1 else keywords.get("start", 0)
     if type(total) in (str, bytes):

@@ -10,6 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Final
 
+from sojourn.vm.bounded import bounded
 from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
 from sojourn.vm.state import MEMBER, Run
@@ -72,14 +73,9 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
     if kind is str or kind is bytes:
         run.spend(min(len(left), len(right)) >> 6)
         return bool(left == right)
-    if kind is list or kind is tuple:
+    if kind is list or kind is tuple or kind is dict:
         _enter(depth)
-        return len(left) == len(right) and all(same(run, a, b, depth + 1) for a, b in zip(left, right, strict=True))
-    if kind is dict:
-        _enter(depth)
-        return len(left) == len(right) and all(
-            key in right and same(run, value, right[key], depth + 1) for key, value in left.items()
-        )
+        return len(left) == len(right) and (_all_same if depth else _all_same_bounded)(run, left, right, depth)
     if kind is SetValue:
         return len(left.items) == len(right.items) and _within(run, left, right)
     if kind is range or kind is Handle or kind is BuiltinValue:
@@ -87,6 +83,18 @@ def equal(run: Run, left: Value, right: Value, depth: int = 0) -> bool:
     if kind is ExcValue or kind is Iter:
         return left is right
     raise no_operation("compare", left)
+
+
+def _all_same(run: Run, left: Value, right: Value, depth: int) -> bool:
+    """Whether two containers of one kind and length are equal item by item."""
+    if depth:
+        run.spend(2)
+    if type(left) is dict:
+        return all(key in right and same(run, value, right[key], depth + 1) for key, value in left.items())
+    return all(same(run, a, b, depth + 1) for a, b in zip(left, right, strict=True))
+
+
+_all_same_bounded: Final = bounded(_all_same)
 
 
 def _sets(run: Run, left: Value, right: Value) -> tuple[SetValue, SetValue] | None:
@@ -146,10 +154,7 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
         return function(left, right)
     if kind is other and (kind is list or kind is tuple):
         _enter(depth)
-        for a, b in zip(left, right, strict=False):
-            if not same(run, a, b, depth + 1):
-                return less(run, op, a, b, depth + 1)
-        return function(len(left), len(right))
+        return (_less_by_item if depth else _less_by_item_bounded)(run, op, left, right, depth)
     if kind is SetValue and other is SetValue:
         small, large = (left, right) if op in ("<", "<=") else (right, left)
         return function(len(left.items), len(right.items)) and _within(run, small, large)
@@ -159,6 +164,17 @@ def less(run: Run, op: str, left: Value, right: Value, depth: int = 0) -> bool:
             return less(run, op, *sets, depth)
     kinds = f"'{type_name(left)}' and '{type_name(right)}'"
     raise Raised("TypeError", f"'{op}' not supported between instances of {kinds}{item_help(left, right)}")
+
+
+def _less_by_item(run: Run, op: str, left: Value, right: Value, depth: int) -> bool:
+    """`left op right` for two lists or tuples."""
+    for a, b in zip(left, right, strict=False):
+        if not same(run, a, b, depth + 1):
+            return less(run, op, a, b, depth + 1)
+    return _ORDER[op](len(left), len(right))
+
+
+_less_by_item_bounded: Final = bounded(_less_by_item)
 
 
 def compare(run: Run, op: str, left: Value, right: Value) -> bool:
@@ -201,6 +217,11 @@ def contains(run: Run, container: Value, value: Value) -> bool:
         raise no_operation("search", container)
     if kind not in (list, tuple, range, DictView, Iter):
         raise Raised("TypeError", f"argument of type '{type_name(container)}' is not iterable")
+    return _drawn(run, container, value)
+
+
+@bounded
+def _drawn(run: Run, container: Value, value: Value) -> bool:
     return any(same(run, item, value) for item in items_of(run, container))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_key
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.iteration import items_of, list_of
@@ -18,6 +19,11 @@ def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
         run.spend(len(source) >> 2)
         target.update(source)
         return
+    _update_by_pairs(run, target, source)
+
+
+@bounded
+def _update_by_pairs(run: Run, target: dict[Value, Value], source: Value) -> None:
     for position, pair in enumerate(items_of(run, source)):
         try:
             items = list_of(run, pair)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from sojourn.limits import MAX_INSTRUCTION_FUEL
 from sojourn.vm.values import (
     Box,
     BuiltinValue,
@@ -47,11 +48,24 @@ def key_error(key: Value) -> Raised:
 
 
 class Exhausted(Exception):
-    """A budget of the run is spent."""
+    """A budget of the run is spent.
 
-    def __init__(self, budget: Literal["fuel", "memory"]) -> None:
-        self.budget = budget
+    Attributes:
+        budget: which one.
+        instruction: whether it is the fuel that one instruction may use, and not the run's.
+    """
+
+    def __init__(self, budget: Literal["fuel", "memory"], *, instruction: bool = False) -> None:
+        self.budget, self.instruction = budget, instruction
         super().__init__(budget)
+
+    @property
+    def detail(self) -> str:
+        """What happened, and what to do where that is not plain."""
+        if self.instruction:
+            return (f"one instruction would use more than {MAX_INSTRUCTION_FUEL} units of fuel; "
+                    "do its work in a loop, or in a graph")  # fmt: skip
+        return f"the run's {self.budget} is spent"
 
 
 def need_index(number: int, type_name: str = "OverflowError") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from sojourn.vm.bounded import bounded
 from sojourn.vm.faults import Raised, no_operation, refuse_box
 from sojourn.vm.state import SLOT, Run, size_of
 from sojourn.vm.values import (
@@ -209,6 +210,11 @@ def list_of(run: Run, value: Value) -> list[Value]:
             run.allocate(sum(size_of(character) for character in set(value)))
         return list(value)
     run.allocate(56)
+    return _drawn(run, value)
+
+
+@bounded
+def _drawn(run: Run, value: Value) -> list[Value]:
     result: list[Value] = []
     with run.making(result):
         for item in items_of(run, value):

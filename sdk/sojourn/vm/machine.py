@@ -41,6 +41,7 @@ from sojourn.vm.state import (
 )
 from sojourn.vm.step import Ask, Enter, Fork, Return, step
 from sojourn.vm.suspending import copy_frames
+from sojourn.vm.twins import merge_twins
 from sojourn.vm.unwinding import line_of, text_of, unwind
 from sojourn.vm.values import Box, FunctionValue, Handle, RegionError, Suspended, Value, type_name
 from sojourn.vm.verifier import VerifiedProgram
@@ -48,6 +49,7 @@ from sojourn.vm.verifier import VerifiedProgram
 __all__ = ["Machine"]
 
 MAX_NESTED_REGIONS: Final = 16
+STRETCH: Final = 1 << 16  # fuel between two looks at what the host holds twice
 # As calling the class, and half as long.
 _occurrence: Final[Callable[[tuple[bytes, int]], Occurrence]] = partial(tuple.__new__, Occurrence)
 _EXHAUSTED: Final = {"fuel": "FuelExhausted", "memory": "MemoryError"}
@@ -176,7 +178,9 @@ class Machine:
             floor = 0 if run.region or public is None else public
             if floor and before <= floor:
                 return Sliced()
-            target = before - left
+            if run.twins > run.limit >> 1:
+                merge_twins(run)
+            target = before - min(left, STRETCH)
             try:
                 stop = go_on(run, target if target > floor else floor)  # noqa: FURB136 - a call takes longer
                 if isinstance(stop, Ask):
@@ -392,7 +396,7 @@ class Machine:
             if type(limit) is not int or not 0 < limit <= most:
                 refuse_box(f"take {name}= from", limit)
                 raise Raised("TypeError", f"{what}() needs {name}= as a public int from 1 to {most}")
-        run.spend(fuel)
+        run.hand_over(fuel)
         run.allocate(max(memory, least) + further)
 
     def _enter(self, run: Run, enter: Enter) -> None:
@@ -548,7 +552,7 @@ class Machine:
 
     def _spent(self, problem: Exhausted) -> None:
         """A budget is spent: no handler sees that."""
-        self._fault(_EXHAUSTED[problem.budget], f"the run's {problem.budget} is spent", problem.budget)
+        self._fault(_EXHAUSTED[problem.budget], problem.detail, problem.budget)
 
     def _fault(self, type_name: str, message: str, code: str, line: int = 0) -> None:
         """End what executes now with an error: a region in its box, the public world as failed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from sojourn.vm.bounded import bounded
 from sojourn.vm.builtins import sort_list
 from sojourn.vm.compare import check_key, same
 from sojourn.vm.dicts import update_dict
@@ -111,10 +112,12 @@ def _copy(run: Run, owner: Value, _: Arguments) -> Value:
     return owner.copy()
 
 
+@bounded
 def _count(run: Run, owner: Value, args: Arguments) -> int:
     return sum(1 for item in owner if same(run, item, args[0]))
 
 
+@bounded
 def _index(run: Run, owner: Value, args: Arguments) -> int:
     if any(type(value) not in _INTS for value in args[1:]):
         refuse_box("count with", *args[1:])
@@ -190,6 +193,7 @@ def _clear(_run: Run, owner: Value, _: Arguments) -> None:
     owner.clear()
 
 
+@bounded
 def _remove(run: Run, owner: list[Value], args: Arguments) -> None:
     for position, item in enumerate(owner):
         if same(run, item, args[0]):

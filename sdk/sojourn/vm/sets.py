@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_key
 from sojourn.vm.faults import key_error, refuse_box
 from sojourn.vm.iteration import items_of
@@ -66,6 +67,7 @@ def _combined(run: Run, function: Callable[[Members, Members], Members], left: S
     return SetValue(function(left.items, right.items))
 
 
+@bounded
 def _set_from(run: Run, value: Value) -> SetValue:
     """The items of any iterable as a set."""
     if type(value) is SetValue:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sojourn.labels import Label
+from sojourn.limits import MAX_INSTRUCTION_FUEL
 from sojourn.vm.faults import Exhausted
 from sojourn.vm.program import big_bytes
 from sojourn.vm.values import (
@@ -45,9 +46,11 @@ __all__ = [
     "REGION_BYTES",
     "SLOT",
     "TEXT_BYTES",
+    "TWIN_BYTES",
     "BoxContent",
     "Frame",
     "Run",
+    "by_value",
     "bytes_of_int",
     "bytes_of_label",
     "bytes_of_parts",
@@ -176,13 +179,28 @@ _FREE: Final = frozenset((type(None), bool, float))
 # machine itself keeps know integers from here on by their bytes.
 HASHED_APART: Final = 1 << 60
 
+# Shorter ones are paid for, or nearly, by the slots that they lie in: each of those pays for itself.
+TWIN_BYTES: Final = 80
 
-def walk(roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None) -> Iterator[Value]:
+
+def by_value(value: Value) -> object:
+    """The key under which a text, bytes or large integer is known: no other kind has it, and no other value."""
+    if type(value) is int and not -HASHED_APART < value < HASHED_APART:
+        return (bytes, int, big_bytes(value))
+    return (type(value), value)
+
+
+def walk(
+    roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None, twins: list[int] | None = None
+) -> Iterator[Value]:
     """Every value reachable from `roots` once, in a fixed order; numbers that are free of charge are left out.
 
-    With `boxes`, the walk goes on inside of them.
+    Args:
+        roots: where to begin.
+        boxes: with them, the walk goes on inside of boxes.
+        twins: gets the bytes of each value that has `TWIN_BYTES` and equals an earlier one, but is another object.
     """
-    seen: set[object] = set()
+    seen: dict[object, Value] = {}
     work = list(roots)
     position = 0
     while position < len(work):
@@ -191,17 +209,18 @@ def walk(roots: Iterable[Value], boxes: dict[bytes, BoxContent] | None = None) -
         kind = type(value)
         if kind in _FREE:
             continue
-        key: object
-        if type(value) is int and not -HASHED_APART < value < HASHED_APART:
+        if kind in _BY_VALUE:
             if id(value) in seen:  # one that many slots share is looked at once, as long as it is
                 continue
-            seen.add(id(value))
-            key = big_bytes(value)
-        else:
-            key = (kind, value) if kind in _BY_VALUE else id(value)
-        if key in seen:
+            seen[id(value)] = None
+            if seen.setdefault(by_value(value), value) is not value:
+                if twins is not None and (size := size_of(value)) >= TWIN_BYTES:
+                    twins.append(size)
+                continue
+        elif id(value) in seen:
             continue
-        seen.add(key)
+        else:
+            seen[id(value)] = None
         yield value
         work.extend(children(value))
         if kind is Box and boxes is not None:
@@ -247,6 +266,9 @@ class Run:
         limit: bytes that live values may cost.
         boxes: content of the boxes of the public world; empty in a region.
         building: what the current instruction is making piece by piece; empty between instructions.
+        bottom: where `fuel` stands when it is spent; not 0 only where generated code counts its slice.
+        least: where `fuel` stands when the current operation has used what one instruction may use.
+        twins: bytes of equal values that the host held more than once when the live values were last counted. No state.
     """
 
     program: VerifiedProgram
@@ -260,13 +282,35 @@ class Run:
     frames: list[Frame]
     boxes: dict[bytes, BoxContent]
     building: list[Value] = field(default_factory=list)
+    bottom: int = 0
+    least: int = 0
+    twins: int = 0
 
     def spend(self, fuel: int) -> None:
         """Pay for work beyond the one instruction that is already paid; raises `Exhausted`."""
+        if fuel > self.fuel - self.least or fuel > MAX_INSTRUCTION_FUEL:
+            if fuel > self.fuel - self.bottom:
+                self.fuel = self.bottom
+                raise Exhausted("fuel")
+            raise Exhausted("fuel", instruction=True)
+        self.fuel -= fuel
+
+    def hand_over(self, fuel: int) -> None:
+        """Take off what a region or a child may use; raises `Exhausted`."""
         if fuel > self.fuel:
             self.fuel = 0
             raise Exhausted("fuel")
         self.fuel -= fuel
+
+    def begin(self) -> int:
+        """Begin an operation that pays step by step; gives what the caller puts back into `least` behind it.
+
+        Of operations within each other only the outermost one counts.
+        """
+        before = self.least
+        if before == self.bottom:
+            self.least = max(before, self.fuel - MAX_INSTRUCTION_FUEL)
+        return before
 
     def allocate(self, size: int) -> None:
         """Pay for memory before it is taken; raises `Exhausted`."""
@@ -305,11 +349,13 @@ class Run:
         """Cost of the live values. The work is paid for by the slots looked at, whatever lies in them."""
         total = sum(self.frame_bytes(frame.function) for frame in self.frames)
         work = 0
-        for value in walk((*self.roots(), *self.building)):
+        twins: list[int] = []
+        for value in walk((*self.roots(), *self.building), twins=twins):
             size = size_of(value)
-            work += 1 + (size >> 9)
+            work += 1 + (size >> 7 if type(value) not in _BY_VALUE else size >> 9)
             total += size
             if type(value) is Box:
                 total += self.boxes[value.id].charge
+        self.twins = sum(twins)
         self.spend(work // 8)
         return total

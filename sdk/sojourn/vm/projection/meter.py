@@ -187,8 +187,8 @@ def len_fits(value: range) -> bool:
 class Meter(Run):
     """What operations see as their run while generated code executes.
 
-    `fuel` counts down to the end of the slice and may pass it; `floor` is what the run has left there. `frames` are
-    the canonical frames below the generated functions.
+    `fuel` counts down to the end of the slice and may pass it, down to `bottom`; `floor` is what the run has left
+    there. `frames` are the canonical frames below the generated functions.
 
     Attributes:
         cells: fuel and memory between generated functions.
@@ -213,7 +213,8 @@ class Meter(Run):
     def attach(self, run: Run, floor: int) -> None:
         """Begin to count for a run, whose slice ends at `floor`."""
         self.id, self.label, self.region, self.boxes = run.id, run.label, run.region, run.boxes
-        self.frames, self.limit, self.floor = run.frames, run.limit, floor
+        self.frames, self.limit, self.floor, self.twins = run.frames, run.limit, floor, run.twins
+        self.bottom = self.least = -floor
         self.cells[0].cell_contents, self.cells[1].cell_contents = run.fuel - floor, run.memory
         self.spilled, self.complete = [], False
 
@@ -221,14 +222,8 @@ class Meter(Run):
         """Hand the counters back to the run."""
         run.fuel = self.floor + self.cells[0].cell_contents
         run.memory = self.cells[1].cell_contents
+        run.twins = self.twins
         self.frames, self.boxes = [], {}
-
-    def spend(self, fuel: int) -> None:
-        """As `Run.spend`, where less than nothing means that the slice has ended."""
-        if fuel > self.fuel + self.floor:
-            self.fuel = -self.floor
-            raise Exhausted("fuel")
-        self.fuel -= fuel
 
     def _live(self) -> int:
         below = self.frames
