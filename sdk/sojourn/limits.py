@@ -60,6 +60,7 @@ MAX_RANGE_BITS: Final = 256  # of the start, stop and step of a range; the host 
 MAX_INSTRUCTIONS: Final = 200_000  # of one program
 MAX_CONSTANTS: Final = 65_536
 MAX_PROGRAM_MODULES: Final = 256  # of one program, beside its own file
+MAX_MODULE_DEPTH: Final = 64  # of modules that import one another, in one chain
 
 # Time, milliseconds.
 MAX_CLOCK_SKEW_MS: Final = 5 * 60 * 1000

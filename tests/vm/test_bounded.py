@@ -29,6 +29,9 @@ LONG = {
     "count": CHAINS + "return [x].count(y)",
     "remove": CHAINS + "return [x].remove(y)",
     "sorted": CHAINS + "return sorted([x, y])",
+    "inverse": "return pow(3, -1, (1 << 40_000) + 1)",
+    "long exponent": "return pow(3, 1 << 6_000_000, 1_000_003)",
+    "quotient": "return (1 << 1_920_000) // ((1 << 320_000) + 1)",
     "product": "x = 3\n    while True:\n        x = x * x",
 }
 
@@ -68,6 +71,38 @@ def test_a_loop_does_more() -> None:
     end, fuel, _ = end_of(body, fuel=3 * FUEL)
     assert end == Done(5 * sum(range(400_000)))
     assert 3 * FUEL - fuel > 2 * MAX_INSTRUCTION_FUEL
+
+
+def cost_of(body: str) -> int:
+    """Fuel of a body that ends, the same in both forms."""
+    end, fuel, _ = end_of(body)
+    assert isinstance(end, Done)
+    assert end_of(body, projection=False)[1] == fuel
+    return FUEL - fuel
+
+
+MEMBERS = "y = 1 << 100_000\n    s = {(y, i) for i in range(50)}\n    t = set(s)\n    u = 0\n    "
+
+
+@pytest.mark.parametrize(
+    "what", ["s & t", "s | t", "s == t", "s <= t", "s.issubset(t)", "s.issuperset(t)", "s.isdisjoint([y])"]
+)
+def test_operations_on_sets_pay_for_hashing_again(what: str) -> None:
+    """Tuples and integers do not keep their hash, texts do."""
+    least = 24 if "disjoint" in what else 50 * 24
+    assert cost_of(f"{MEMBERS}u = {what}\n    return 1") - cost_of(f"{MEMBERS}return 1") >= least
+
+
+def test_long_keys_are_paid_for_where_one_instruction_takes_many() -> None:
+    """Two equal texts that are different objects are compared whole each time."""
+    body = "a = 'a' * 102_400\n    b = a[:1] + a[1:]\n    x = [a, b] * 100\n    {0}\n    return 1"
+    assert cost_of(body.format("y = set(x)")) - cost_of(body.format("y = 1")) >= 200 * 100
+
+
+def test_text_of_long_integers_is_paid_for() -> None:
+    """The host's way is quadratic; short ones cost what they did."""
+    assert cost_of("x = 10**4000\n    return len(str(x))") - cost_of("x = 10**4000\n    return x > 1") > 350
+    assert cost_of("x = 10**200\n    return len(str(x))") < 20
 
 
 SCALARS = st.one_of(

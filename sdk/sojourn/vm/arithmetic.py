@@ -120,10 +120,19 @@ def _integers(run: Run, op: str, left: int, right: int) -> Value:
     if bits + others > 62:
         size = bits + others if op == "*" else max(bits, others) + 1
         run.allocate(bytes_of_int(size))
-        run.spend((size >> 12) + ((bits >> 6) * (others >> 6) >> 8 if op in ("*", "/", "//", "%") else 0))
+        run.spend((size >> 12) + _steps(op, bits >> 6, others >> 6))
         if op == "/":
             return _true_division(left, right)
     return _FUNCTIONS[op](left, right)
+
+
+def _steps(op: str, words: int, others: int) -> int:
+    """Fuel of what grows with both lengths: the host divides digit by digit, and multiplies faster than that."""
+    if op == "*":
+        return words * others >> 8
+    if op in ("/", "//", "%"):
+        return max(words * others >> 8, max(words - others, 0) * others >> 6)
+    return 0
 
 
 def _true_division(left: int, right: int) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_key, less, truth
+from sojourn.vm.compare import check_member, less, truth
 from sojourn.vm.containers import need_narrow
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_c_int, need_index, no_operation, refuse_box
@@ -316,7 +316,7 @@ def _set(run: Run, args: Arguments, _: Keywords) -> Value:
 def update_set(run: Run, target: SetValue, source: Value) -> None:
     """Add every item of `source`."""
     for item in items_of(run, source):
-        check_key(run, item)
+        check_member(run, item)
         if item not in target.items:
             run.allocate(MEMBER)
             target.items[item] = None
@@ -417,7 +417,10 @@ def _pow(run: Run, args: Arguments, _: Keywords) -> Value:
     words = (bits >> 6) + 1
     run.allocate(bytes_of_int(bits + 64))
     digits = int(base).bit_length()  # brought below the modulus first
-    run.spend((int(exponent).bit_length() * words * words + (digits >> 6) * words >> 8) + (digits >> 12))
+    length = int(exponent).bit_length()
+    run.spend((length * words * words + (digits >> 6) * words >> 8) + (digits >> 12) + (max(length - 64, 0) >> 2))
+    if exponent < 0:  # an inverse takes half as many divisions as the modulus has bits
+        run.spend(max(bits - 64, 0) * (4 + words) >> 3)
     try:
         return pow(base, exponent, modulus)
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_key
+from sojourn.vm.compare import check_member
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.iteration import items_of, list_of
 from sojourn.vm.state import SLOT, Run
@@ -39,7 +39,7 @@ def _update_by_pairs(run: Run, target: dict[Value, Value], source: Value) -> Non
                 "ValueError",
                 f"dictionary update sequence element #{position} has length {len(items)}; 2 is required",
             )
-        check_key(run, items[0])
+        check_member(run, items[0])
         if items[0] not in target:
             run.allocate(3 * SLOT)
         target[items[0]] = items[1]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_key
+from sojourn.vm.compare import check_key, check_member, pay_members
 from sojourn.vm.faults import key_error, refuse_box
 from sojourn.vm.iteration import items_of
 from sojourn.vm.state import MEMBER, Run
@@ -64,6 +64,8 @@ def _combined(run: Run, function: Callable[[Members, Members], Members], left: S
     count = len(left.items) + len(right.items)
     run.allocate(56 + MEMBER * count)
     run.spend(count >> 2)
+    pay_members(run, left.items)
+    pay_members(run, right.items)
     return SetValue(function(left.items, right.items))
 
 
@@ -76,7 +78,7 @@ def _set_from(run: Run, value: Value) -> SetValue:
     made = SetValue({})
     with run.making(made):
         for item in items_of(run, value):
-            check_key(run, item)
+            check_member(run, item)
             if item not in made.items:
                 run.allocate(MEMBER)
                 made.items[item] = None
@@ -148,12 +150,14 @@ def _copy(run: Run, owner: SetValue, _: Arguments) -> SetValue:
 def _subset(run: Run, owner: SetValue, args: Arguments) -> bool:
     other = _set_from(run, args[0]).items
     run.spend(len(owner.items) >> 3)
+    pay_members(run, owner.items)
     return all(item in other for item in owner.items)
 
 
 def _superset(run: Run, owner: SetValue, args: Arguments) -> bool:
     other = _set_from(run, args[0]).items
     run.spend(len(other) >> 3)
+    pay_members(run, other)
     return all(item in owner.items for item in other)
 
 
@@ -162,6 +166,7 @@ def disjoint(run: Run, owner: Value, args: Arguments) -> bool:
     members = owner.items if type(owner) is SetValue else _set_from(run, owner).items
     other = _set_from(run, args[0]).items
     run.spend(len(other) >> 3)
+    pay_members(run, other)
     return not any(item in members for item in other)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sojourn.errors import ProgramRefused
-from sojourn.limits import MAX_PROGRAM_BYTES, MAX_PROGRAM_MODULES
+from sojourn.limits import MAX_MODULE_DEPTH, MAX_PROGRAM_BYTES, MAX_PROGRAM_MODULES
 from sojourn.vm.compiler.emitter import ModuleNames, Signature
 from sojourn.vm.compiler.refusals import MODULES, WORDS, nearest, refuse
 from sojourn.vm.compiler.sources import Find, ModuleSource, bound_names, package_of, parsed
@@ -167,6 +167,9 @@ class Linker:
                          "write what both need into a module of its own, and import that in both")  # fmt: skip
         if source.name in self.loaded:
             return self.loaded[source.name]
+        if len(self.loading) > MAX_MODULE_DEPTH:
+            raise refuse(module.file, node, f"modules import one another more than {MAX_MODULE_DEPTH} deep",
+                         "import from a module what it has itself, not through others")  # fmt: skip
         if source.own:
             return self.load(source)
         try:

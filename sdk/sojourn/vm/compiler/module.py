@@ -48,7 +48,7 @@ def compile_source(source: str, filename: str, *, name: str = "", find: Find = n
         file = compiling.file or filename
         raise ProgramRefused(file, 1, 1, f"not Python: {problem}", "write valid Python 3.11") from None
     except (RecursionError, MemoryError, OverflowError, DecodeError, ProgramInvalid) as problem:
-        why = f"too large or nested too deep ({problem or type(problem).__name__})"
+        why = f"too large or nested too deep ({str(problem) or type(problem).__name__})"
         raise ProgramRefused(
             compiling.file or filename, 1, 1, why, "write shorter functions and simpler expressions"
         ) from None

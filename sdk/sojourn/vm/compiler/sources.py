@@ -87,6 +87,9 @@ def parsed(source: ModuleSource) -> ast.Module:
         raise ProgramRefused(file, line, column, f"not Python: {problem.msg}", "write valid Python 3.11") from None
     except (ValueError, UnicodeEncodeError) as problem:
         raise ProgramRefused(file, 1, 1, f"not Python: {problem}", "write valid Python 3.11") from None
+    except (RecursionError, MemoryError):
+        why = "too large or nested too deep"
+        raise ProgramRefused(file, 1, 1, why, "write shorter functions and simpler expressions") from None
     return tree
 
 
