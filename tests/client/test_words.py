@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from sojourn.client.cli.tables import agents_table, job_tables
 from sojourn.client.cli.words import (
+    advice,
     ended,
     ending,
     event_line,
@@ -38,13 +39,16 @@ def phase(state: str, agents: list[dict[str, object]] = AGENTS) -> dict[str, obj
     }  # fmt: skip
 
 
+NEXT = "; all are asked when they are there, and time counts from then (`sojourn agents`, `sojourn cancel`)"
+
+
 @pytest.mark.parametrize(
     ("found", "lines"),
     [
         (job(), []),
         (
             job(waiting={"round": 0, "connected": 2, "needed": 3, "quorum": 3}),
-            ["waiting: 2 of 3 agents connected (quorum 3)"],
+            ["waiting: 2 of 3 agents connected (quorum 3)" + NEXT],
         ),
         (job(phase=phase("open")), ["ask, round 0: 1 of 3 agents answered (quorum 2), 37 s left of 60"]),
         (job(phase=phase("missed")), ["ask, round 0: 1 of 3 agents answered, quorum 2 missed"]),
@@ -109,7 +113,7 @@ def test_what_was_released_in_vain_is_shown() -> None:
     ("name", "data", "line"),
     [
         ("submitted", {"name": "warm"}, "submitted: warm"),
-        ("waiting", {"connected": 0, "needed": 1, "quorum": 1}, "waiting: 0 of 1 agent connected (quorum 1)"),
+        ("waiting", {"connected": 0, "needed": 1, "quorum": 1}, "waiting: 0 of 1 agent connected (quorum 1)" + NEXT),
         ("opened", {"round": 0, "phase": "ask", "participants": 3}, "round 0: ask goes to 3 agents"),
         (
             "answered",
@@ -182,3 +186,11 @@ def test_a_line_of_a_module_is_named_by_its_file() -> None:
         phase("missed", [AGENTS[0] | {"state": "failed", "code": "KeyError", "line": 1_000_003}]), ("b",)
     )
     assert list(table.columns[2].cells) == ["KeyError at line 3 of b.py of the agent program"]
+
+
+def test_a_missing_field_is_asked_of_its_owner() -> None:
+    """What the author's rows have says nothing of the owner's."""
+    lines = list(advice([("failed", "stream_field_missing")], silent=False))
+    assert any("owner.log" in line for line in lines)
+    assert not any("program run" in line for line in lines)
+    assert any("program run" in line for line in advice([("failed", "ValueError")], silent=False))

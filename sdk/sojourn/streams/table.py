@@ -17,6 +17,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
@@ -182,7 +183,9 @@ class TableStream:
         """
         for name in fields:
             if name not in self._fields:
-                raise StreamFieldMissing(f"the stream has no field {name!r}; it has {', '.join(self._fields)}")
+                near = get_close_matches(name, self._fields, 1)
+                meant = f"; was {near[0]!r} meant?" if near else ""
+                raise StreamFieldMissing(f"the stream has no field {name!r}; it has {', '.join(self._fields)}{meant}")
         return list(fields)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,7 +126,8 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     for name, value in found.programs.items():
         job.add(f"{name} program {value[:16]}")
     job.add(_plan_text(found.plan))
-    job.add(f"policy {found.policy}")
+    if made:
+        job.add(_policy_text(found.policy))
     tree.add(
         f"coordinator {found.coordinator!r}, ledger of {found.ledger} entries, roster version {found.roster_version}"
     )
@@ -139,6 +141,12 @@ def _tree(found: Provenance, path: Path | None, file: str | None) -> Tree:
     if made:
         tree.add(f"initial model {found.initial}")
     return tree
+
+
+def _policy_text(policy: Mapping[str, object]) -> str:
+    """`combined by fedavg`, and with what."""
+    how = ", ".join(f"{name} {value}" for name, value in policy.items() if name != "name")
+    return f"combined by {policy.get('name')}" + (f" ({how})" if how else "")
 
 
 def _plan_text(plan: str) -> str:

@@ -34,6 +34,7 @@ _WHY: Final = {
     "store": "its disk refused a write",
 }
 _FIGURES: Final = ("loss", "auc")
+_NEXT: Final = "; all are asked when they are there, and time counts from then (`sojourn agents`, `sojourn cancel`)"
 ROUNDS: Final = "the rounds program"
 
 
@@ -68,7 +69,12 @@ def advice(heard: Iterable[tuple[str, str]], silent: bool) -> Iterator[str]:
             "a round asks as many connected agents as the job's participants= says, whatever their owners admit: with "
             "more than the quorum, or 0 for all that are connected, some may decline"
         )
-    if any(code != "admission_refused" for _, code in gave_up):
+    if any(code == "stream_field_missing" for _, code in gave_up):
+        yield (
+            "ask the owners what their streams hold: the owner.log in an agent's folder names the stream and the field "
+            "that were asked for, and those that there are"
+        )
+    if any(code not in ("admission_refused", "stream_field_missing") for _, code in gave_up):
         yield "mend why the runs failed; `sojourn program run` shows what the program does on rows of your own"
     if silent:
         yield "see that enough agents are connected (`sojourn agents`), or give the phase more time or a smaller quorum"
@@ -79,9 +85,9 @@ def advice(heard: Iterable[tuple[str, str]], silent: bool) -> Iterator[str]:
 
 
 def waiting_line(waiting: Row) -> str:
-    """`waiting: 2 of 3 agents connected (quorum 3)`."""
+    """`waiting: 2 of 3 agents connected (quorum 3); …` and what happens next."""
     quorum = f" (quorum {waiting['quorum']})" if "quorum" in waiting else ""
-    return f"waiting: {waiting['connected']} of {counted(waiting['needed'], 'agent')} connected{quorum}"
+    return f"waiting: {waiting['connected']} of {counted(waiting['needed'], 'agent')} connected{quorum}{_NEXT}"
 
 
 def progress(job: Row) -> str:
