@@ -49,7 +49,7 @@ from sojourn.vm.verifier import VerifiedProgram
 __all__ = ["Machine"]
 
 MAX_NESTED_REGIONS: Final = 16
-STRETCH: Final = 1 << 16  # fuel between two looks at what the host holds twice
+STRETCH: Final = 1 << 18  # fuel between two looks at what the host holds twice; shorter ones slow hot loops
 # As calling the class, and half as long.
 _occurrence: Final[Callable[[tuple[bytes, int]], Occurrence]] = partial(tuple.__new__, Occurrence)
 _EXHAUSTED: Final = {"fuel": "FuelExhausted", "memory": "MemoryError"}
