@@ -44,6 +44,7 @@ _NUMBERS: Final = frozenset((bool, int, float))
 def _abs(run: Run, args: Arguments, _: Keywords) -> Value:
     value = args[0]
     if type(value) in _INTS:
+        run.spend(value.bit_length() >> 12)
         run.allocate(bytes_of_int(value.bit_length()))
         return abs(value)
     if type(value) is float:

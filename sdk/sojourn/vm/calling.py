@@ -41,6 +41,7 @@ def fresh(run: Run, default: Value) -> Value:
     """A default that is a constant; tuples are made anew, so that no two states share what a snapshot cannot."""
     if type(default) is not tuple:
         return default
+    run.spend(len(default) >> 3)
     run.allocate(56 + SLOT * len(default))
     return tuple([fresh(run, item) for item in default])
 

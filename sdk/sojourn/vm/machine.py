@@ -237,9 +237,15 @@ class Machine:
         if effect.name != "task.join" or not isinstance(child.outcome, Done):
             raise MachineError(f"{effect.name} is not answered with a child's result; join one that has returned")
         came = {value.id: child.runs[0].boxes[value.id] for value in walk((child.outcome.value,)) if type(value) is Box}
-        charges = [content.charge for box, content in came.items() if box not in run.boxes]
-        run.boxes.update(came)  # first: whoever counts live values looks them up
+        charges: list[int] = []
         try:
+            if came:
+                # What `run.boxes` still holds says nothing: when it forgets may depend on regions.
+                live = list(walk(run.roots()))
+                run.spend(len(live) >> 3)
+                held = {value.id for value in live if type(value) is Box}
+                charges = [content.charge for box, content in came.items() if box not in held]
+                run.boxes.update(came)  # first: whoever counts live values looks them up
             for charge in charges:
                 run.allocate(charge)
             value = copy_values(run, (child.outcome.value,))[0]
@@ -497,7 +503,7 @@ class Machine:
         if isinstance(content, RegionError):
             content = within(content, region.limit)
         box = Box(digest_parts("box", run.id, (run.operation - 1).to_bytes(8, "big")), region.label)
-        run.boxes[box.id] = BoxContent(content, region.limit)
+        _put(run, box, BoxContent(content, region.limit))
         run.frames[-1].stack.append(box)
         self._forget(region.limit)
 
@@ -531,7 +537,7 @@ class Machine:
         if isinstance(content, RegionError):
             content = within(content, BOX_BYTES)
         box = Box(digest_parts("box", run.id, effect.occurrence.operation.to_bytes(8, "big")), label)
-        run.boxes[box.id] = BoxContent(content, BOX_BYTES)
+        _put(run, box, BoxContent(content, BOX_BYTES))
         return box
 
     @staticmethod
@@ -570,6 +576,13 @@ def _loader() -> Callable[[VerifiedProgram, bytes], Machine]:
     from sojourn.vm.restore import load  # noqa: PLC0415 - that module makes machines
 
     return load
+
+
+def _put(run: Run, box: Box, content: BoxContent) -> None:
+    """Fill a new box. Only a forged state has its identity already: then neither box gives what the other holds."""
+    if box.id in run.boxes:
+        content = BoxContent(RegionError("RuntimeError", "two boxes with one identity", "RuntimeError"), content.charge)
+    run.boxes[box.id] = content
 
 
 def _begin(child: Run, run: Run, fork: Fork) -> list[Frame]:

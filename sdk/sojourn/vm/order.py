@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from sojourn.vm import snapshot as rows
 
-__all__ = ["as_written"]
+__all__ = ["REFERENCES", "as_written"]
 
 # What a cell refers to, in the order in which `dump` meets it.
-_REFERENCES: Final[dict[type, Callable[[Any], Sequence[int]]]] = {
+REFERENCES: Final[dict[type, Callable[[Any], Sequence[int]]]] = {
     rows.TupleCell: lambda cell: cell.items,
     rows.ListCell: lambda cell: cell.items,
     rows.DictCell: lambda cell: cell.keys + cell.values,
@@ -65,7 +65,7 @@ def as_written(snapshot: rows.Snapshot) -> bool:
         elif number >= named:  # whenever `named` is 0, too
             return False
         else:
-            references = _REFERENCES[kind](cell)
+            references = REFERENCES[kind](cell)
             if references:
                 named = _named(references, named)
             elif kind is rows.TupleCell:

@@ -19,7 +19,7 @@ from sojourn.vm.cells import CODES, Cells
 from sojourn.vm.effects import EFFECTS, TASKS
 from sojourn.vm.machine import MAX_NESTED_REGIONS, Machine
 from sojourn.vm.op import Op
-from sojourn.vm.order import as_written
+from sojourn.vm.order import REFERENCES, as_written
 from sojourn.vm.program import CONTRACT
 from sojourn.vm.progress import Done, Effect, Failed
 from sojourn.vm.shells import label_of
@@ -28,13 +28,14 @@ from sojourn.vm.snapshot import (
     BoxCell,
     CellCell,
     FrameRow,
+    FunctionCell,
     PendingRow,
     RunRow,
     Snapshot,
     SuspendedCell,
 )
 from sojourn.vm.state import BoxContent, Frame, Run, walk
-from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, Suspended
+from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, SetValue, Suspended
 from sojourn.vm.verifier import VerifiedProgram
 
 __all__ = ["load"]
@@ -42,6 +43,7 @@ __all__ = ["load"]
 MAX_OPERATION: Final = 1 << 62
 _SIMPLE: Final = frozenset((type(None), bool, int, float, str, bytes))
 _LEAVES: Final = frozenset((int, str, bytes, Handle, range))
+_CHANGING: Final = frozenset((list, dict, SetValue, Cell, Iter))
 
 
 def load(verified: VerifiedProgram, snapshot_bytes: bytes) -> Machine:
@@ -71,6 +73,8 @@ class _Loader:
 
     def machine(self) -> Machine:
         snapshot = self.snapshot
+        if self.shared:
+            self._variables()
         if SuspendedCell in self.cells.kinds:
             self._suspended()
         boxes = dict(self.cells.boxes)
@@ -88,6 +92,22 @@ class _Loader:
             machine.asked = self._pending(snapshot.pending, runs[-1])
         self._worlds(machine)
         return machine
+
+    def _variables(self) -> None:
+        """A shared variable is in frames and in functions, and never a value of its own."""
+        cells = self.snapshot.cells
+        shared = {ref for ref, cell in enumerate(cells, FIRST_CELL) if isinstance(cell, CellCell)}
+        for cell in cells:
+            if isinstance(cell, SuspendedCell):
+                refs: tuple[int, ...] = tuple(ref for frame in cell.frames for ref in frame.stack)
+            elif isinstance(cell, FunctionCell):
+                refs = cell.defaults
+            else:
+                refs = tuple(REFERENCES[type(cell)](cell)) if type(cell) in REFERENCES else ()
+            if not shared.isdisjoint(refs):
+                raise SnapshotInvalid("a shared variable is held as if it were a value")
+        if any(not shared.isdisjoint(frame.stack) for run in self.snapshot.runs for frame in run.frames):
+            raise SnapshotInvalid("a shared variable is held as if it were a value")
 
     def _suspended(self) -> None:
         """Continuations as values, once everything that their frames hold is there."""
@@ -229,6 +249,17 @@ class _Loader:
                     raise SnapshotInvalid("two boxes share what they hold")
                 seen.add(id(value))
 
+    def _apart(self, machine: Machine) -> None:
+        """Nothing that can change is held by two of the runs, or by a run and a box: what goes over is copied."""
+        seen: set[int] = set()
+        worlds = [run.roots() for run in machine.runs]
+        held = [box.content for box in machine.runs[0].boxes.values() if not isinstance(box.content, RegionError)]
+        for world in (*worlds, held):
+            changing = {id(value) for value in walk(world) if type(value) in _CHANGING}
+            if not seen.isdisjoint(changing):
+                raise SnapshotInvalid("two worlds share what can change")
+            seen |= changing
+
     def _worlds(self, machine: Machine) -> None:
         """No box inside of a box; no handle or box in a region that is labelled beyond it."""
         if BoxCell in self.cells.kinds:
@@ -236,6 +267,8 @@ class _Loader:
                 if type(value) is Box or type(value) in INNER_KINDS:
                     raise SnapshotInvalid("a box holds another one, or what is no plain value")
             self._contents(machine)
+        if len(machine.runs) > 1:
+            self._apart(machine)
         for run in machine.runs[1:]:
             asked = machine.asked.args.values() if machine.asked is not None and run is machine.runs[-1] else ()
             for value in walk((*run.roots(), *asked)):
@@ -245,6 +278,9 @@ class _Loader:
                 raise SnapshotInvalid("an effect in a region is given a box")
         if SuspendedCell not in self.cells.kinds:
             return
-        held = (value for run in machine.runs for value in walk(run.roots()))
+        effect = machine.asked
+        begins = effect.args["child"].frames if effect is not None and effect.name == "task.spawn" else ()
+        child = [value for frame in begins for value in (*frame.locals, *frame.stack)]
+        held = (value for roots in (*[run.roots() for run in machine.runs], child) for value in walk(roots))
         if any(type(value) is Suspended and not value.waiting for value in held):
             raise SnapshotInvalid("a continuation that waits for nothing")

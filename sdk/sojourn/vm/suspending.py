@@ -24,7 +24,9 @@ def copy_frames(run: Run, frames: Sequence[Frame]) -> list[Frame]:
     """Copies of frames, with what they share among each other shared among the copies; paid for by `run`."""
     flat: list[Value] = []
     for frame in frames:
-        run.allocate(FRAME_BYTES + SLOT * (len(frame.locals) + len(frame.stack)))
+        slots = len(frame.locals) + len(frame.stack)
+        run.spend(slots >> 3)
+        run.allocate(FRAME_BYTES + SLOT * slots)
         flat += (*frame.locals, *frame.stack)
     copied = iter(copy_values(run, flat, extent="whole"))
     made = []

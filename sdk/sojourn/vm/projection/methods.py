@@ -16,6 +16,7 @@ from sojourn.vm.values import BuiltinValue, DictView, ViewKind
 __all__ = ["Methods"]
 
 _KEYS: Final = frozenset("SIFBN")
+_SHORT: Final = 4_096  # characters: what texts up to here make is small, whether it is paid for before or behind
 _CLASSES: Final = {"S": str, "L": list, "D": dict, "T": tuple, "F": float, "I": int}
 _VIEWS: Final = {name: partial(DictView, ViewKind[name.upper()]) for name in ("keys", "values", "items")}
 _VIEW_KINDS: Final = {"keys": "K", "values": "V", "items": "P"}
@@ -92,9 +93,11 @@ class Methods(Operators):
             self.handled(Op.JOIN, count, 0, count, "S")
             return
         t = self.temporary()
+        # What it would take is known before it is made.
+        self.line(f"z = {' + '.join(f'len({name})' for name in names)}")
+        self.stop(f"mem < {48 * count} + z or fuel < z >> 5")
         self.line(f'{t} = f"{"".join(f"{{{name}}}" for name in names)}"')
         self.guard(f"not {t}.isascii()")
-        self.stop(f"mem < {48 * count} + len({t}) or fuel < len({t}) >> 5")
         self.line(f"fuel -= len({t}) >> 5; mem -= {48 * count} + len({t})")
         self.replace(count, t, "S")
 
@@ -227,7 +230,7 @@ class Methods(Operators):
 
     def _divided_text(self, owner: str, args: list[str]) -> None:
         t = self.temporary()
-        self.guard(f"not {args[0]} or not {owner}.isascii()")
+        self.guard(f"not {args[0]} or len({owner}) > {_SHORT} or not {owner}.isascii()")
         self.line(f"{t} = {owner}.split({args[0]})")
         self.stop(f"mem < 104 + 88 * len({t}) + len({owner}) or fuel < len({owner}) >> 4")
         self.line(f"fuel -= len({owner}) >> 4; mem -= 104 + 88 * len({t}) + len({owner})")
@@ -236,11 +239,11 @@ class Methods(Operators):
     def _joined_text(self, owner: str, args: list[str]) -> None:
         t, items = self.temporary(), args[0]
         self.guard(f"not {items}")
-        self.line(f"{t} = {owner}.join({items})", self.before())  # an item that is no text: the stepper raises
-        self.line(f"z = len({t}) - len({owner}) * (len({items}) - 1)")
+        self.line(f"z = sum(map(len, {items}))", self.before())  # an item that is no text: the stepper raises
         self.line(f"y = 56 + (136 + len({owner})) * len({items}) + z; z = (len({items}) >> 3) + (z >> 5)")
-        self.guard(f"not {t}.isascii() or not {owner}.isascii()")
         self.stop("mem < y or fuel < z")
+        self.line(f"{t} = {owner}.join({items})", self.before())
+        self.guard(f"not {t}.isascii() or not {owner}.isascii()")
         self.line("mem -= y; fuel -= z")
         self.replace(2, t, "S")
 

@@ -97,6 +97,8 @@ def fixed(meter: Meter) -> dict[str, Any]:
         "BaseException": BaseException,
         "type": type,
         "len": len,
+        "map": map,
+        "sum": sum,
         "iter": iter,
         "next": next,
         "abs": abs,
