@@ -241,3 +241,10 @@ def test_a_table_of_finite_fields_is_written_as_before(path):
         pass
     with LogStream.open(path, readonly=True) as log:
         assert header_of(next(log.records())[1]) == (Kind.TABLE, 1)
+
+
+@pytest.mark.parametrize("column", [np.float32, "f32", ("f32", (3,))])
+def test_a_column_that_is_no_field_is_named(tmp_path, column) -> None:
+    with pytest.raises(UsageError, match=r"column 'x' is .*; write Field\('f32'\)"):
+        TableStream.create(tmp_path / "patients", {"y": Field("f32"), "x": column})
+    assert list(tmp_path.iterdir()) == []

@@ -115,7 +115,16 @@ def _check_finite(name: str, field: Field, array: NDArray[Any]) -> None:
 
 
 def encode_fields(fields: Mapping[str, Field]) -> bytes:
-    """A table's first record."""
+    """A table's first record.
+
+    Raises:
+        UsageError: what stands for a field is none.
+    """
+    for name, field in fields.items():
+        if not isinstance(field, Field):
+            raise UsageError(
+                f"column {name!r} is {field!r}, which is no Field; write Field('f32') or Field('f32', (30,))"
+            )
     rows = tuple((name, fields[name].dtype, fields[name].shape) for name in sorted(fields))
     nan = tuple(name for name in sorted(fields) if fields[name].nan)
     return encode(_SchemaWithNan(rows, nan)) if nan else encode(_Schema(rows))
