@@ -24,8 +24,9 @@ from sojourn.vm import (
     compile_source,
     verify,
 )
-from sojourn.vm.state import size_of, walk
+from sojourn.vm.costs import size_of
 from sojourn.vm.values import SetValue
+from sojourn.vm.walking import walk
 
 RUN = bytes(32)
 LIMIT = MAX_MEMORY_BYTES

@@ -474,7 +474,7 @@ def f(rows):
 @continuation
 def main():
     box = private(f, stream.open("patients", fields=[]), fuel=200, memory=2000)
-    return spawn(lambda: box, fuel=200, memory=2000)
+    return spawn(lambda: box, fuel=200, memory=4000)
 """
     machine = kit.start(source)
     for _ in range(2):

@@ -18,9 +18,10 @@ from sojourn.vm.faults import Exhausted, Raised
 from sojourn.vm.formats import check_format
 from sojourn.vm.methods import call_method
 from sojourn.vm.op import BINARY, BUILTINS, COMPARE, METHODS, UNARY
-from sojourn.vm.state import BoxContent, Run
+from sojourn.vm.state import Run
 from sojourn.vm.text import format_of, repr_of, str_of
 from sojourn.vm.values import NAN, BuiltinValue, DictView, ExcValue, FunctionValue, Iter, IterKind, SetValue, ViewKind
+from sojourn.vm.walking import BoxContent
 
 SECRET = Box(b"b" * 32, Label.of("a/x"))
 

@@ -19,10 +19,9 @@ from typing import Any, Final
 
 from sojourn import limits, program
 from sojourn.codec import HEADER_BYTES, Kind, Record
-from sojourn.vm import CONTRACT, EFFECTS
+from sojourn.vm import CONTRACT, EFFECTS, costs
 from sojourn.vm import program as programs
 from sojourn.vm import snapshot as snapshots
-from sojourn.vm import state as states
 from sojourn.vm.compiler import refusals
 from sojourn.vm.compiler.statements import _HANDLERS as STATEMENTS
 from sojourn.vm.effects import AGENT_EFFECTS, ROUNDS_EFFECTS
@@ -247,7 +246,7 @@ def exception_rows() -> list[tuple[str, str, str]]:
 
 def cost_rows() -> list[tuple[str, int]]:
     """What values cost."""
-    return [(what, getattr(states, name)) for name, what in COSTS.items()]
+    return [(what, getattr(costs, name)) for name, what in COSTS.items()]
 
 
 def signature(name: str) -> str:

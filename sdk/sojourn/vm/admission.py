@@ -9,7 +9,7 @@ from sojourn.codec import DIGEST_BYTES
 from sojourn.limits import MAX_NAME_CHARS
 from sojourn.vm.copying import copy_values
 from sojourn.vm.faults import Raised
-from sojourn.vm.state import Run, walk
+from sojourn.vm.state import Run
 from sojourn.vm.values import (
     HANDLE_KINDS,
     Box,
@@ -25,13 +25,14 @@ from sojourn.vm.values import (
     Unbound,
     Value,
 )
+from sojourn.vm.walking import paid_walk, walk
 
-__all__ = ["INNER_KINDS", "admit", "check_labels", "private_things"]
+__all__ = ["INNER_KINDS", "PLAIN", "admit", "check_labels", "private_things"]
 
 # What exists only while a run lives: no part of a result, of what a box holds, or of an effect's arguments.
 INNER_KINDS: Final = frozenset((BuiltinValue, Cell, DictView, ExcValue, FunctionValue, Iter, Suspended, Unbound))
 
-_PLAIN: Final = frozenset((type(None), bool, int, float, str, bytes))  # what holds nothing
+PLAIN: Final = frozenset((type(None), bool, int, float, str, bytes))  # what holds nothing
 
 
 def admit(run: Run, values: Iterable[Value]) -> list[Value]:
@@ -42,7 +43,7 @@ def admit(run: Run, values: Iterable[Value]) -> list[Value]:
         Exhausted: they do not fit the budgets.
     """
     copied = copy_values(run, values)
-    for value in () if _PLAIN.issuperset(map(type, copied)) else walk(copied):
+    for value in () if PLAIN.issuperset(map(type, copied)) else walk(copied):
         if type(value) is Box:
             raise Raised("TypeError", "a host gives no boxes")
         if type(value) is Handle and (value.kind not in HANDLE_KINDS or not 0 < len(value.id) <= DIGEST_BYTES):
@@ -67,11 +68,13 @@ def check_labels(run: Run, value: Value) -> None:
             raise Raised("ValueError", f"a handle labelled {inner.label} does not flow to the region's {run.label}")
 
 
-def private_things(values: Iterable[Value]) -> list[Box | Handle]:
-    """Boxes, and handles with a private label, anywhere inside of values."""
-    known = [value for value in values if type(value) not in _PLAIN]
+def private_things(values: Iterable[Value], run: Run | None = None) -> list[Box | Handle]:
+    """Boxes, and handles with a private label, anywhere inside of values; `run` pays for what was not paid before."""
+    known = [value for value in values if type(value) not in PLAIN]
     if not known:
         return []
     return [
-        value for value in walk(known) if type(value) is Box or (type(value) is Handle and not value.label.is_public)
+        value
+        for value in (walk(known) if run is None else paid_walk(run, known))
+        if type(value) is Box or (type(value) is Handle and not value.label.is_public)
     ]

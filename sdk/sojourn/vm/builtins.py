@@ -10,11 +10,12 @@ from sojourn.vm.arithmetic import binary
 from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_member, less, truth
 from sojourn.vm.containers import need_narrow
+from sojourn.vm.costs import MEMBER, SLOT, bytes_of_int
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_c_int, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
 from sojourn.vm.op import BUILTINS
-from sojourn.vm.state import MEMBER, SLOT, Run, bytes_of_int
+from sojourn.vm.state import Run
 from sojourn.vm.text import ascii_of, float_of, format_by, int_of, repr_of, str_of
 from sojourn.vm.values import (
     Box,

@@ -10,11 +10,12 @@ from typing import Final
 from sojourn.limits import MAX_FRAMES
 from sojourn.vm.binding import BoundCall
 from sojourn.vm.builtins import BUILTIN_FUNCTIONS
+from sojourn.vm.costs import CELL_BYTES, SLOT
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.op import BUILTINS
 from sojourn.vm.program import COMPUTED, NAMED, REQUIRED, REST
 from sojourn.vm.reach import Code
-from sojourn.vm.state import CELL_BYTES, SLOT, Frame, Run
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.tables import MANY
 from sojourn.vm.values import UNBOUND, BuiltinValue, Cell, FunctionValue, Value, type_name
 
@@ -41,9 +42,18 @@ def fresh(run: Run, default: Value) -> Value:
     """A default that is a constant; tuples are made anew, so that no two states share what a snapshot cannot."""
     if type(default) is not tuple:
         return default
-    run.spend(len(default) >> 3)
+    run.spend(_slots(default) >> 3)
+    return _anew(run, default)
+
+
+def _slots(default: tuple[Value, ...]) -> int:
+    """How many values a constant holds (256 at most, as the verifier has seen to), and eight for each tuple in it."""
+    return len(default) + sum(8 + _slots(item) for item in default if type(item) is tuple)
+
+
+def _anew(run: Run, default: tuple[Value, ...]) -> tuple[Value, ...]:
     run.allocate(56 + SLOT * len(default))
-    return tuple([fresh(run, item) for item in default])
+    return tuple([_anew(run, item) if type(item) is tuple else item for item in default])
 
 
 def bound_arguments(run: Run, function: int, bound: BoundCall, values: list[Value]) -> list[Value]:

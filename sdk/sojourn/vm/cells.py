@@ -15,12 +15,11 @@ from sojourn.limits import MAX_MEMORY_BYTES, MAX_RANGE_BITS
 from sojourn.vm import snapshot as rows
 from sojourn.vm import values
 from sojourn.vm.compare import MAX_DEPTH, MAX_KEY_NODES
-from sojourn.vm.iteration import MAX_ITER_DEPTH
+from sojourn.vm.iteration import MAX_ITER_DEPTH, classes_of, length_of
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.program import COMPUTED
 from sojourn.vm.reach import Code
 from sojourn.vm.shells import MAX_INDEX, SHELLS
-from sojourn.vm.state import BoxContent
 from sojourn.vm.values import (
     UNBOUND,
     Box,
@@ -36,6 +35,7 @@ from sojourn.vm.values import (
     Value,
     ViewKind,
 )
+from sojourn.vm.walking import BoxContent
 
 __all__ = ["CODES", "Cells"]
 
@@ -52,6 +52,8 @@ _WALKS: Final[dict[int, frozenset[type]]] = {
     IterKind.SET: frozenset((SetValue,)),
     IterKind.REVERSED: _SEQUENCES - {range},
 }
+_STEADY: Final = _SEQUENCES - {list}  # what cannot become shorter under its iterators
+_UNSHOWN: Final = frozenset((IterKind.DONE, IterKind.ENUMERATE, IterKind.ZIP))
 _KEYED: Final = frozenset((IterKind.DICT, IterKind.SET))
 _VIEWS: Final = frozenset(ViewKind)
 _UNCOUNTED: Final = frozenset((IterKind.DONE, IterKind.ZIP))
@@ -224,8 +226,11 @@ class Cells:
     def _fill_iter(self, cell: rows.IterCell, made: Iter) -> None:
         kind = made.kind
         made.source = self.bound(cell.source)
-        if type(made.source) not in _WALKS[kind]:
+        source = type(made.source)
+        if source not in _WALKS[kind]:
             raise SnapshotInvalid("an iterator walks over what it cannot")
+        if kind not in _UNSHOWN and made.shown not in classes_of(kind, made.source):
+            raise SnapshotInvalid("an iterator has the name of another kind")
         if cell.keys:
             if kind not in _KEYED:
                 raise SnapshotInvalid("an iterator has a source where it needs none")
@@ -235,6 +240,10 @@ class Cells:
             made.inner = tuple(self.all_bound(cell.inner))
             if any(type(it) is not Iter for it in made.inner):
                 raise SnapshotInvalid("an iterator draws from what is none")
+        if kind in _KEYED or source in _STEADY:
+            most = len(made.keys) if kind in _KEYED else length_of(made.source)
+            if made.index > most:
+                raise SnapshotInvalid("an iterator stands outside of what it walks over")
         wanted = _DRAWS.get(kind, 0)
         if (len(cell.inner) != wanted and wanted >= 0) or (cell.index and kind in _UNCOUNTED):
             raise SnapshotInvalid("an iterator draws from other iterators than it can")

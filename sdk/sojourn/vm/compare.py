@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sojourn.vm.bounded import bounded
+from sojourn.vm.costs import MEMBER
 from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
-from sojourn.vm.state import MEMBER, Run
+from sojourn.vm.state import Run
 from sojourn.vm.values import (
     Box,
     BuiltinValue,

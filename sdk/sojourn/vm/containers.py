@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sojourn.limits import MAX_RANGE_BITS
 from sojourn.vm.compare import check_key
+from sojourn.vm.costs import MEMBER, SLOT, size_of
+from sojourn.vm.dense import deleted
 from sojourn.vm.faults import Raised, item_help, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
-from sojourn.vm.state import MEMBER, SLOT, Run, size_of
+from sojourn.vm.state import Run
 from sojourn.vm.values import Box, DictView, ExcValue, Handle, Iter, RecordValue, SetValue, Value, type_name
 
 __all__ = [
@@ -263,6 +265,7 @@ def delete_index(run: Run, container: Value, key: Value) -> None:
         if key not in container:
             raise key_error(key)
         del container[key]
+        deleted(container)
     elif kind is list:
         _check_index(container, key)
         run.spend(len(container) >> 6)

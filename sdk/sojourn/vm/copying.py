@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final, Literal
 
 from sojourn.vm.compare import check_key
+from sojourn.vm.costs import TEXT_BYTES, size_of
 from sojourn.vm.faults import Raised
-from sojourn.vm.state import TEXT_BYTES, Run, size_of
+from sojourn.vm.state import Run
 from sojourn.vm.values import (
     Box,
     BuiltinValue,

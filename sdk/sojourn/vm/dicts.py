@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_member
+from sojourn.vm.costs import SLOT
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.iteration import items_of, list_of
-from sojourn.vm.state import SLOT, Run
+from sojourn.vm.state import Run
 from sojourn.vm.values import Value
 
 __all__ = ["update_dict"]

@@ -10,10 +10,11 @@ from sojourn.vm import containers
 from sojourn.vm.arithmetic import binary, inplace, unary
 from sojourn.vm.classes import is_a
 from sojourn.vm.compare import compare, truth
+from sojourn.vm.costs import CELL_BYTES, MEMBER, SLOT, bytes_of_parts
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.iteration import END, advance, make_iter
 from sojourn.vm.op import BINARY, COMPARE, CONVERSIONS, EXTENDS, UNARY
-from sojourn.vm.state import CELL_BYTES, MEMBER, SLOT, Frame, Run, bytes_of_parts
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.stops import take
 from sojourn.vm.text import format_by, format_of
 from sojourn.vm.values import (

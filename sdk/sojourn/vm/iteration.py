@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from sojourn.vm.bounded import bounded
+from sojourn.vm.costs import SLOT, size_of
 from sojourn.vm.faults import Raised, no_operation, refuse_box
-from sojourn.vm.state import SLOT, Run, size_of
+from sojourn.vm.state import Run
 from sojourn.vm.values import (
     Box,
     DictView,
@@ -21,7 +22,17 @@ from sojourn.vm.values import (
     type_name,
 )
 
-__all__ = ["END", "MAX_ITER_DEPTH", "advance", "items_of", "list_of", "make_iter", "make_reversed"]
+__all__ = [
+    "END",
+    "MAX_ITER_DEPTH",
+    "advance",
+    "classes_of",
+    "items_of",
+    "length_of",
+    "list_of",
+    "make_iter",
+    "make_reversed",
+]
 
 MAX_ITER_DEPTH: Final = 32
 _SEQUENCE: Final = IterKind.SEQUENCE
@@ -90,6 +101,18 @@ def make_reversed(run: Run, value: Value) -> Iter:
     if kind is Handle or kind is RecordValue:
         raise no_operation("iterate over", value)
     raise Raised("TypeError", f"'{type_name(value)}' object is not reversible")
+
+
+def classes_of(kind: IterKind, source: Value) -> tuple[str, ...]:
+    """The classes that an iterator which walks over `source` may show as its own."""
+    if kind == IterKind.SEQUENCE:
+        return (_SEQUENCES[type(source)],)
+    if kind == IterKind.REVERSED:
+        return ("list_reverseiterator" if type(source) is list else "reversed",)
+    if kind == IterKind.SET:
+        return ("set_iterator",)
+    shown = _VIEWS[source.kind]
+    return (shown, shown.replace("dict_", "dict_reverse"))
 
 
 def length_of(value: Value) -> int:

@@ -19,36 +19,29 @@ from sojourn.contracts import Occurrence, child_run
 from sojourn.errors import MachineError
 from sojourn.labels import PUBLIC, Label
 from sojourn.limits import MAX_FUEL, MAX_MEMORY_BYTES
-from sojourn.vm.admission import INNER_KINDS, admit, check_labels, private_things
+from sojourn.vm.admission import INNER_KINDS, PLAIN, admit, check_labels, private_things
 from sojourn.vm.calling import call_value, fresh, new_frame
 from sojourn.vm.copying import copy_values, paid
+from sojourn.vm.costs import BOX_BYTES, OPAQUE_BYTES, REGION_BYTES, bytes_of_label, bytes_of_text, size_of, within
 from sojourn.vm.effects import EFFECTS, EffectSpec, World
 from sojourn.vm.faults import Exhausted, Raised, refuse_box
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.progress import Done, Effect, Failed, Parked, Progress, Sliced
 from sojourn.vm.projection import advance
 from sojourn.vm.snapshot import dump
-from sojourn.vm.state import (
-    BOX_BYTES,
-    OPAQUE_BYTES,
-    REGION_BYTES,
-    BoxContent,
-    Frame,
-    Run,
-    bytes_of_label,
-    walk,
-    within,
-)
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.step import Ask, Enter, Fork, Return, step
 from sojourn.vm.suspending import copy_frames
 from sojourn.vm.twins import merge_twins
 from sojourn.vm.unwinding import line_of, text_of, unwind
 from sojourn.vm.values import Box, FunctionValue, Handle, RegionError, Suspended, Value, type_name
 from sojourn.vm.verifier import VerifiedProgram
+from sojourn.vm.walking import BoxContent, walk, work_of
 
 __all__ = ["Machine"]
 
 MAX_NESTED_REGIONS: Final = 16
+_SHARED: Final = frozenset((Box, Suspended))
 STRETCH: Final = 1 << 18  # fuel between two looks at what the host holds twice; shorter ones slow hot loops
 # As calling the class, and half as long.
 _occurrence: Final[Callable[[tuple[bytes, int]], Occurrence]] = partial(tuple.__new__, Occurrence)
@@ -73,7 +66,8 @@ class Machine:
         self.runs = runs
         self.asked: Effect | None = None
         self.outcome: Done | Failed | None = None
-        self.boxed = 0  # charges of the boxes made since those that nothing reaches were last forgotten
+        self.begun: Run | None = None  # the region or child that the instruction has begun
+        self.boxed = 0  # bytes in the boxes made since those that nothing reaches were last forgotten
 
     @classmethod
     def start(
@@ -186,15 +180,15 @@ class Machine:
                 if isinstance(stop, Ask):
                     return Parked(self._park(run, stop))
                 if stop is not None:
-                    left -= before - run.fuel
-                    before = run.fuel
                     self._act(run, stop)
-                    before = run.fuel  # a slice does not pay for a region beforehand
             except Raised as problem:
                 self._raised(problem)
             except Exhausted as problem:
                 self._spent(problem)
             left -= before - run.fuel
+            if self.begun is not None:  # a slice does not pay beforehand for what a region or a child may use
+                left += self.begun.fuel
+                self.begun = None
             if public is not None and type(stop) is Enter and not run.region and run.operation > operation:
                 return Sliced(entered=True)
         return self.outcome
@@ -226,26 +220,33 @@ class Machine:
             return
         self.asked = None
         run.frames[-1].stack.append(result)
+        if type(result) is Box:
+            self._forget(result)
 
     def take(self, child: Machine) -> None:
         """Answer a pending `task.join` with what a child of this run has returned; its boxes come with what they hold.
 
         Raises:
-            MachineError: no `task.join` is pending, or the child has not returned.
+            MachineError: no `task.join` is pending, the child has not returned, or (in a forged state) one of its
+                boxes has the identity of a box of this run and another label.
         """
         effect, run = self._answered(), self.runs[0]
         if effect.name != "task.join" or not isinstance(child.outcome, Done):
             raise MachineError(f"{effect.name} is not answered with a child's result; join one that has returned")
-        came = {value.id: child.runs[0].boxes[value.id] for value in walk((child.outcome.value,)) if type(value) is Box}
+        came = {value.id: value for value in walk((child.outcome.value,)) if type(value) is Box}
         charges: list[int] = []
         try:
             if came:
                 # What `run.boxes` still holds says nothing: when it forgets may depend on regions.
                 live = list(walk(run.roots()))
                 run.spend(len(live) >> 3)
-                held = {value.id for value in live if type(value) is Box}
-                charges = [content.charge for box, content in came.items() if box not in held]
-                run.boxes.update(came)  # first: whoever counts live values looks them up
+                held = {value.id: value.label for value in live if type(value) is Box}
+                if any(held.get(box.id, box.label) != box.label for box in came.values()):
+                    raise MachineError("a box of the child has another label than this run's of the same identity")
+                came = {identity: box for identity, box in came.items() if identity not in held}
+                contents = {identity: child.runs[0].boxes[identity] for identity in came}
+                charges = [content.charge for content in contents.values()]
+                run.boxes.update(contents)  # first: whoever counts live values looks them up
             for charge in charges:
                 run.allocate(charge)
             value = copy_values(run, (child.outcome.value,))[0]
@@ -255,8 +256,8 @@ class Machine:
             return
         self.asked = None
         run.frames[-1].stack.append(value)
-        for charge in charges:
-            self._forget(charge)
+        for box in came.values():
+            self._forget(box)
 
     def throw(self, type_name: str, message: str) -> None:
         """Let the pending effect fail as an exception of the language; for boxed effects it goes into the box.
@@ -274,9 +275,12 @@ class Machine:
         if effect.boxed and not EFFECTS[effect.name].releases:
             error = RegionError(type_name, message, type_name)
             try:
-                run.frames[-1].stack.append(self._new_box(run, effect, error))
+                box = self._new_box(run, effect, error)
             except Exhausted as problem:
                 self._spent(problem)
+            else:
+                run.frames[-1].stack.append(box)
+                self._forget(box)
             return
         self._raised(Raised(type_name, message))
 
@@ -371,23 +375,24 @@ class Machine:
         values = ask.args.values()
         if not spec.releases and paid(run, values):
             return self._ask(run, spec, ask.args, boxed=False)
-        private = private_things(values)
+        # Copied first, so that looking at them is paid for where they are refused too.
+        args = dict(zip(ask.args, copy_values(run, values)))  # noqa: B905 - as many as there are
+        private = private_things(args.values())
         if run.region:
             refuse_box(f"give {spec.name}()", *private)
             private = []
         boxes = private
         if spec.releases:
-            if type(ask.args["box"]) is not Box:
+            if type(args["box"]) is not Box:
                 raise Raised(
                     "TypeError", f"{spec.name}() releases a box: pass the result of private(...) as the first argument"
                 )
-            boxes = private_things(value for name, value in ask.args.items() if name != "box")
+            boxes = private_things(value for name, value in args.items() if name != "box")
         if boxes and (spec.releases or not spec.boxed):
             refuse_box(f"give {spec.name}()", *boxes)
             raise Raised(
                 "TypeError", f"{spec.name}() does not take a {type_name(boxes[0])} that is labelled {boxes[0].label}"
             )
-        args = dict(zip(ask.args, copy_values(run, values)))  # noqa: B905 - as many as there are
         return self._ask(run, spec, args, boxed=bool(private))
 
     def _ask(self, run: Run, spec: EffectSpec, args: dict[str, Value], *, boxed: bool) -> Effect:
@@ -396,14 +401,13 @@ class Machine:
         self.asked = effect = Effect(spec.name, args, occurrence, spec.durability, run.label, boxed)
         return effect
 
-    def _charge(self, run: Run, what: str, fuel: Value, memory: Value, least: int = 0, further: int = 0) -> None:
-        """Take the budgets of a region or a child off the run's own, and what storing it costs beside them."""
+    @staticmethod
+    def _check_limits(what: str, fuel: Value, memory: Value) -> None:
+        """The budgets of a region or a child are numbers that the run may hand over."""
         for name, limit, most in (("fuel", fuel, MAX_FUEL), ("memory", memory, MAX_MEMORY_BYTES)):
             if type(limit) is not int or not 0 < limit <= most:
                 refuse_box(f"take {name}= from", limit)
                 raise Raised("TypeError", f"{what}() needs {name}= as a public int from 1 to {most}")
-        run.hand_over(fuel)
-        run.allocate(max(memory, least) + further)
 
     def _enter(self, run: Run, enter: Enter) -> None:
         """Charge the region to the world around it, and start it on copies of its arguments."""
@@ -412,14 +416,17 @@ class Machine:
         if enter.function is None and type(enter.callee) is not FunctionValue:
             refuse_box("call", enter.callee)
             raise Raised("TypeError", f"private() starts a function, not a '{type_name(enter.callee)}'")
+        self._check_limits("private", enter.fuel, enter.memory)
         given = [enter.callee, *enter.args]
-        label = Label.join_all(value.label for value in private_things(given)).join(run.label)
-        self._charge(run, "private", enter.fuel, enter.memory, REGION_BYTES, bytes_of_label(label))
+        label = Label.join_all(value.label for value in private_things(given, run)).join(run.label)
+        run.hand_over(enter.fuel)
+        run.allocate(max(enter.memory, REGION_BYTES) + bytes_of_label(label))  # what storing it takes, and its label
         child = child_run(run.id, run.operation, 0)
         run.operation += 1
         region = Run(run.program, child, label, region=True, operation=0, fuel=enter.fuel, memory=enter.memory,
                      limit=enter.memory, frames=[], boxes=run.boxes)  # fmt: skip
         self.runs.append(region)
+        self.begun = region
         try:
             callee, *args = copy_values(region, given, self._open_for_region, extent="functions")
             if enter.function is not None:
@@ -434,15 +441,18 @@ class Machine:
         """Ask the host for a child: a run of its own, with budgets that are taken off this one's for good."""
         if run.region:
             raise Raised("RuntimeError", "task.spawn is not an effect of the region world")
+        self._check_limits("fork" if fork.callee is None else "spawn", fork.fuel, fork.memory)
+        run.hand_over(fork.fuel)
         with run.making([fork.callee, *fork.args]):  # a box among them goes on to be held, by the child
-            self._charge(run, "fork" if fork.callee is None else "spawn", fork.fuel, fork.memory)
+            run.allocate(fork.memory)
         run.limit -= fork.memory
-        child = self._child_run(child_run(run.id, run.operation, 0), fork.fuel, fork.memory)
+        self.begun = child = self._child_run(child_run(run.id, run.operation, 0), fork.fuel, fork.memory)
         try:
-            frames = _begin(child, run, fork)
+            child.frames.extend(_begin(child, run, fork))
+            _settle(child)
         except Exhausted as problem:
             raise Raised("ValueError", f"the child's {problem.budget} does not suffice to begin") from None
-        args = {"child": Suspended(tuple(frames), waiting=False), "fuel": fork.fuel, "memory": fork.memory}
+        args = {"child": Suspended(tuple(child.frames), waiting=False), "fuel": fork.fuel, "memory": fork.memory}
         self._ask(run, EFFECTS["task.spawn"], args, boxed=False)
 
     def _child_run(self, identity: bytes, fuel: int, memory: int) -> Run:
@@ -456,18 +466,20 @@ class Machine:
         a host that makes it twice makes the same. The effect resumes with a handle of kind `task`.
 
         Raises:
-            MachineError: no `task.spawn` is pending, or (in a forged state) what it asks for cannot begin.
+            MachineError: no `task.spawn` is pending.
         """
         effect = self._answered()
         if effect.name != "task.spawn":
             raise MachineError(f"{effect.name} is pending, which begins no child")
         fuel, memory = effect.args["fuel"], effect.args["memory"]
         run = self._child_run(child_run(effect.occurrence.run, effect.occurrence.operation, 0), fuel, memory)
+        machine = Machine(self.program, [run], projection=self.projection)
         try:
             run.frames.extend(copy_frames(run, effect.args["child"].frames))
-        except (Raised, Exhausted) as problem:
-            raise MachineError(f"the child cannot begin: {problem}") from None
-        return Machine(self.program, [run], projection=self.projection)
+            _settle(run)
+        except Exhausted as problem:  # then it has failed before its first step
+            machine._spent(problem)
+        return machine
 
     def _open_for_region(self, box: Box) -> Value:
         content = self.open(box)
@@ -477,9 +489,11 @@ class Machine:
 
     def _return(self, run: Run, value: Value) -> None:
         """The first function of a run has returned: a region gets its box, the public world is done."""
-        boxes = False
+        boxes, work = False, 0
         for inner in walk((value,)):
+            work += work_of(inner)
             if type(inner) in INNER_KINDS:
+                run.spend(work >> 3)  # paid here alone: who returns looks once, a handler could have it done again
                 raise Raised("TypeError", f"the result holds a {type_name(inner)}, which does not leave the run; "
                              "return list(...) of an iterator, str(e) of an exception")  # fmt: skip
             boxes = boxes or type(inner) is Box
@@ -505,15 +519,18 @@ class Machine:
         box = Box(digest_parts("box", run.id, (run.operation - 1).to_bytes(8, "big")), region.label)
         _put(run, box, BoxContent(content, region.limit))
         run.frames[-1].stack.append(box)
-        self._forget(region.limit)
+        self._forget(box)
 
-    def _forget(self, charge: int) -> None:
-        """After a new box: drop what the boxes hold that nothing reaches, before it is more than the run may hold."""
-        self.boxed += OPAQUE_BYTES + charge
+    def _forget(self, box: Box) -> None:
+        """After a new box: drop what the boxes hold that nothing reaches, before it is more than the run may hold.
+
+        What counts is what they hold and not their charge: that took fuel to make, and so pays for looking at all.
+        """
+        self.boxed += OPAQUE_BYTES + _bytes_of_content(self.runs[0].boxes[box.id].content)
         if self.boxed > self.runs[0].limit:
             self.boxed = 0
             boxes = self.runs[0].boxes
-            for lost in boxes.keys() - {value.id for value in walk(self.roots(), boxes) if type(value) is Box}:
+            for lost in boxes.keys() - {value.id for value in walk(self.roots()) if type(value) is Box}:
                 del boxes[lost]
 
     def _box_result(self, run: Run, effect: Effect, value: Value) -> Box:
@@ -583,6 +600,18 @@ def _put(run: Run, box: Box, content: BoxContent) -> None:
     if box.id in run.boxes:
         content = BoxContent(RegionError("RuntimeError", "two boxes with one identity", "RuntimeError"), content.charge)
     run.boxes[box.id] = content
+
+
+def _bytes_of_content(content: Value | RegionError) -> int:
+    if isinstance(content, RegionError):
+        return bytes_of_text(content.message)
+    return size_of(content) if type(content) in PLAIN else sum(map(size_of, walk((content,))))
+
+
+def _settle(child: Run) -> None:
+    """Boxes and continuations are shared with the run that the child comes from: here the child pays for them."""
+    if any(type(value) in _SHARED for value in walk(child.roots())):
+        child.recount()
 
 
 def _begin(child: Run, run: Run, fork: Fork) -> list[Frame]:

@@ -8,12 +8,14 @@ from typing import Final
 from sojourn.vm.bounded import bounded
 from sojourn.vm.builtins import sort_list
 from sojourn.vm.compare import check_key, same
+from sojourn.vm.costs import SLOT, size_of
+from sojourn.vm.dense import deleted
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
 from sojourn.vm.op import METHODS
 from sojourn.vm.sets import SET_METHODS, disjoint
-from sojourn.vm.state import SLOT, Run, size_of
+from sojourn.vm.state import Run
 from sojourn.vm.tables import KEYWORDS
 from sojourn.vm.text import repr_of
 from sojourn.vm.textmethods import NUMBER_METHODS, TEXT_METHODS, bounds, need_size
@@ -162,7 +164,9 @@ def _dict_pop(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
     if owner:  # CPython looks at the key only where there is one to find
         check_key(run, args[0])
     if owner and args[0] in owner:
-        return owner.pop(args[0])
+        taken = owner.pop(args[0])
+        deleted(owner)
+        return taken
     if len(args) > 1:
         return args[1]
     raise key_error(args[0])
@@ -186,7 +190,9 @@ def _popitem(run: Run, owner: dict[Value, Value], _: Arguments) -> Value:
     if not owner:
         raise key_error("popitem(): dictionary is empty")
     run.allocate(56 + 2 * SLOT)
-    return owner.popitem()
+    last = owner.popitem()
+    deleted(owner)
+    return last
 
 
 def _clear(_run: Run, owner: Value, _: Arguments) -> None:

@@ -34,9 +34,10 @@ from sojourn.vm.snapshot import (
     Snapshot,
     SuspendedCell,
 )
-from sojourn.vm.state import BoxContent, Frame, Run, walk
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.values import UNBOUND, Box, Cell, Handle, Iter, RegionError, SetValue, Suspended
 from sojourn.vm.verifier import VerifiedProgram
+from sojourn.vm.walking import BoxContent, walk
 
 __all__ = ["load"]
 

@@ -10,9 +10,11 @@ from typing import Final
 
 from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_key, check_member, pay_members
+from sojourn.vm.costs import MEMBER
+from sojourn.vm.dense import removed
 from sojourn.vm.faults import key_error, refuse_box
 from sojourn.vm.iteration import items_of
-from sojourn.vm.state import MEMBER, Run
+from sojourn.vm.state import Run
 from sojourn.vm.values import Box, DictView, SetValue, Value, ViewKind
 
 __all__ = ["SET_METHODS", "SET_OPERATORS", "disjoint", "is_set_operation", "set_operation"]
@@ -114,10 +116,16 @@ def _add(run: Run, owner: SetValue, args: Arguments) -> None:
         owner.items[args[0]] = None
 
 
+def _take_out(owner: SetValue, member: Value) -> None:
+    del owner.items[member]
+    removed(owner)
+
+
 def _discard(run: Run, owner: SetValue, args: Arguments) -> None:
     if type(args[0]) is not SetValue:
         check_key(run, args[0])
-        owner.items.pop(args[0], None)
+        if args[0] in owner.items:
+            _take_out(owner, args[0])
 
 
 def _remove(run: Run, owner: SetValue, args: Arguments) -> None:
@@ -126,14 +134,14 @@ def _remove(run: Run, owner: SetValue, args: Arguments) -> None:
     check_key(run, args[0])
     if args[0] not in owner.items:
         raise key_error(args[0])
-    del owner.items[args[0]]
+    _take_out(owner, args[0])
 
 
 def _pop(_run: Run, owner: SetValue, _: Arguments) -> Value:
     if not owner.items:
         raise key_error("pop from an empty set")
     item = next(iter(owner.items))
-    del owner.items[item]
+    _take_out(owner, item)
     return item
 
 

@@ -17,7 +17,7 @@ from sojourn.limits import MAX_SNAPSHOT_BYTES
 from sojourn.vm import values
 from sojourn.vm.program import CONTRACT, big_bytes
 from sojourn.vm.progress import Done, Failed
-from sojourn.vm.state import HASHED_APART, BoxContent, Frame
+from sojourn.vm.state import Frame
 from sojourn.vm.values import (
     UNBOUND,
     Box,
@@ -34,6 +34,7 @@ from sojourn.vm.values import (
     Unbound,
     Value,
 )
+from sojourn.vm.walking import HASHED_APART, BoxContent
 
 if TYPE_CHECKING:
     from sojourn.vm.machine import Machine

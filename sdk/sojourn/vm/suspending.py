@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sojourn.vm.copying import copy_values
-from sojourn.vm.state import FRAME_BYTES, SLOT, Frame, Run
+from sojourn.vm.costs import FRAME_BYTES, SLOT
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.values import Suspended, Value
 
 __all__ = ["copy_frames", "suspend"]

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from sojourn.vm.compare import truth
+from sojourn.vm.costs import SLOT, bytes_of_int, bytes_of_text
 from sojourn.vm.faults import Raised, need_c_int, refuse_box
 from sojourn.vm.iteration import list_of
-from sojourn.vm.state import SLOT, Run, bytes_of_int, bytes_of_text
+from sojourn.vm.state import Run
 from sojourn.vm.values import DictView, Iter, SetValue, Value, type_name
 
 __all__ = ["BLANKS", "NUMBER_METHODS", "TEXT_METHODS", "bounds", "need_size"]
@@ -92,7 +93,7 @@ def _join(run: Run, owner: Value, args: Arguments) -> Value:
     narrow = type(owner) is bytes or (owner.isascii() and all(map(str.isascii, items)))
     length = sum(map(len, items)) + len(owner) * len(items)
     run.allocate(48 * (2 * len(items)) + length * (1 if narrow else 4))
-    run.spend(sum(len(item) for item in items) >> 5)
+    run.spend((sum(len(item) for item in items) >> 5) + (len(owner) * len(items) >> 9))
     return owner.join(items)
 
 

@@ -9,10 +9,11 @@ from typing import Final
 
 from sojourn.vm.builtins import BUILTIN_FUNCTIONS
 from sojourn.vm.calling import bound_arguments, call_value, make_function, new_frame
+from sojourn.vm.costs import size_of
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.methods import call_method
 from sojourn.vm.op import BUILTINS, EXCEPTIONS
-from sojourn.vm.state import Frame, Run, size_of
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.stops import Ask, Enter, Fork, Return, Stop, take
 from sojourn.vm.suspending import suspend
 from sojourn.vm.values import (

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sojourn.vm.state import TWIN_BYTES, Frame, Run, by_value, size_of, walk
+from sojourn.vm.costs import size_of
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.values import Cell, ExcValue, FunctionValue, Iter, RecordValue, SetValue, Suspended, Value
+from sojourn.vm.walking import TWIN_BYTES, by_value, walk
 
 __all__ = ["merge_twins"]
 
 
 def merge_twins(run: Run) -> None:
     """Make equal long values of a run one object each. Between instructions only: `frames` are the whole state."""
-    run.twins = 0
+    run.equals = None
     holders = [value for value in walk(run.roots()) if type(value) not in _ATOMS]
     merger = _Merger(holders, run.frames)
     for frame in run.frames:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from sojourn.vm.costs import size_of
 from sojourn.vm.faults import Exhausted, Raised
-from sojourn.vm.state import Run, size_of
+from sojourn.vm.state import Run
 from sojourn.vm.text import exception_text
 from sojourn.vm.values import ExcValue
 

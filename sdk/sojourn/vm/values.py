@@ -178,11 +178,17 @@ class ExcValue:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class SetValue:
-    """A set in order of insertion; the items are the keys."""
+    """A set in order of insertion.
+
+    Attributes:
+        items: the members are the keys.
+        removed: members that were removed since the host's table was last rebuilt (`dense`). No state.
+    """
 
     items: dict[Value, None]
+    removed: int = 0
 
     def __repr__(self) -> str:
         return "{" + ", ".join(map(repr, self.items)) + "}" if self.items else "set()"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from sojourn.labels import Label
 from sojourn.vm.machine import Machine
-from sojourn.vm.state import Frame, Run, walk
+from sojourn.vm.state import Frame, Run
 from sojourn.vm.values import UNBOUND, Box, Cell, Value
+from sojourn.vm.walking import walk
 
 __all__ = ["FrameView", "RunView", "boxes_of", "runs_of"]
 

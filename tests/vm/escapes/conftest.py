@@ -12,7 +12,6 @@ from typing import NamedTuple
 import pytest
 from sojourn.vm import Box, Done, Effect, Failed, Handle, Machine, Parked, RecordValue, RegionError
 from sojourn.vm.op import EXCEPTIONS
-from sojourn.vm.state import walk
 from sojourn.vm.values import (
     BuiltinValue,
     Cell,
@@ -24,6 +23,7 @@ from sojourn.vm.values import (
     Suspended,
     Unbound,
 )
+from sojourn.vm.walking import walk
 
 HERE = Path(__file__).parent
 CODES = frozenset((*EXCEPTIONS, "fuel", "memory"))

@@ -28,8 +28,9 @@ from sojourn.vm import (
 )
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.snapshot import dump
-from sojourn.vm.state import BoxContent, Run
+from sojourn.vm.state import Run
 from sojourn.vm.values import SetValue
+from sojourn.vm.walking import BoxContent
 
 PATIENTS = Label.of("clinic/patients")
 RUN = bytes(range(32))

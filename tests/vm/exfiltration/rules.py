@@ -14,10 +14,12 @@ from sojourn.codec import digest
 from sojourn.vm import EFFECTS, Box, Machine, RegionError
 from sojourn.vm import machine as module
 from sojourn.vm.admission import admit
+from sojourn.vm.costs import size_of
 from sojourn.vm.faults import Raised
 from sojourn.vm.op import EXCEPTIONS
-from sojourn.vm.state import BoxContent, Run, size_of, walk
+from sojourn.vm.state import Run
 from sojourn.vm.values import ExcValue
+from sojourn.vm.walking import BoxContent, walk
 
 __all__ = ["RULES"]
 
@@ -162,7 +164,7 @@ def an_effect_on_a_box_fails_in_a_box(patch: pytest.MonkeyPatch) -> None:
 
 @rule
 def a_private_handle_is_as_private_as_a_box(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(module, "private_things", lambda values: [v for v in walk(values) if type(v) is Box])
+    patch.setattr(module, "private_things", lambda values, run=None: [v for v in walk(values) if type(v) is Box])
 
 
 @rule
@@ -189,7 +191,7 @@ def a_release_says_nothing(patch: pytest.MonkeyPatch) -> None:
 
 @rule
 def a_release_is_public_but_for_its_payload(patch: pytest.MonkeyPatch) -> None:
-    cut(patch, Machine, "_park", 'value for name, value in ask.args.items() if name != "box"', "()")
+    cut(patch, Machine, "_park", 'value for name, value in args.items() if name != "box"', "()")
 
 
 @rule

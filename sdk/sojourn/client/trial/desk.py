@@ -41,7 +41,7 @@ from sojourn.limits import MAX_RELEASES
 from sojourn.privacy import Admission, PrivacyLedger
 from sojourn.vm import Box, Effect, Handle, Machine, RegionError, Value
 from sojourn.vm.effects import AGENT_EFFECTS
-from sojourn.vm.state import walk
+from sojourn.vm.walking import walk
 
 __all__ = ["OWNER", "Desk", "DeskData", "Heard", "open_desk"]
 

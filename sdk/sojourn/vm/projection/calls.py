@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from sojourn.vm.costs import CELL_BYTES, FRAME_BYTES, SLOT
 from sojourn.vm.program import NAMED, REST
 from sojourn.vm.projection.kinds import kind_of
 from sojourn.vm.projection.meter import Mode, Row
 from sojourn.vm.projection.objects import Objects
 from sojourn.vm.projection.writer import Term
-from sojourn.vm.state import CELL_BYTES, FRAME_BYTES, SLOT
 
 __all__ = ["Calls"]
 

@@ -13,13 +13,13 @@ import re
 from typing import Final
 
 from sojourn.vm.binding import BoundCall
+from sojourn.vm.costs import FRAME_BYTES, SLOT
 from sojourn.vm.op import Op
 from sojourn.vm.projection.blocks import Blocks
 from sojourn.vm.projection.graph import Graph
 from sojourn.vm.projection.meter import Mode, Row
 from sojourn.vm.projection.writer import Line, State
 from sojourn.vm.reach import Code
-from sojourn.vm.state import FRAME_BYTES, SLOT
 
 __all__ = ["MAX_LEAF", "Leaves"]
 

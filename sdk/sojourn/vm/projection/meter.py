@@ -213,7 +213,7 @@ class Meter(Run):
     def attach(self, run: Run, floor: int) -> None:
         """Begin to count for a run, whose slice ends at `floor`."""
         self.id, self.label, self.region, self.boxes = run.id, run.label, run.region, run.boxes
-        self.frames, self.limit, self.floor, self.twins = run.frames, run.limit, floor, run.twins
+        self.frames, self.limit, self.floor, self.equals = run.frames, run.limit, floor, run.equals
         self.bottom = self.least = -floor
         self.cells[0].cell_contents, self.cells[1].cell_contents = run.fuel - floor, run.memory
         self.spilled, self.complete = [], False
@@ -222,7 +222,7 @@ class Meter(Run):
         """Hand the counters back to the run."""
         run.fuel = self.floor + self.cells[0].cell_contents
         run.memory = self.cells[1].cell_contents
-        run.twins = self.twins
+        run.equals = self.equals
         self.frames, self.boxes = [], {}
 
     def _live(self) -> int:

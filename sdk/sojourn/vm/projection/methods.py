@@ -240,7 +240,8 @@ class Methods(Operators):
         t, items = self.temporary(), args[0]
         self.guard(f"not {items}")
         self.line(f"z = sum(map(len, {items}))", self.before())  # an item that is no text: the stepper raises
-        self.line(f"y = 56 + (136 + len({owner})) * len({items}) + z; z = (len({items}) >> 3) + (z >> 5)")
+        self.line(f"y = 56 + (136 + len({owner})) * len({items}) + z; "
+                  f"z = (len({items}) >> 3) + (z >> 5) + (len({owner}) * len({items}) >> 9)")  # fmt: skip
         self.stop("mem < y or fuel < z")
         self.line(f"{t} = {owner}.join({items})", self.before())
         self.guard(f"not {t}.isascii() or not {owner}.isascii()")
