@@ -174,7 +174,7 @@ def test_counting_again_gives_what_counting_anew_gives(steps: list[tuple[str, in
     equals, held = walking.Equals(), []
     for what, number in steps:
         if what == "make":
-            held.append(int("9" * 200 + str(number)) if number % 2 else ("ab" * 50) + chr(65 + number))
+            held.append(int("9" * 2_000 + str(number)) if number % 2 else ("ab" * 300) + chr(65 + number))
         elif what == "drop" and held:
             held.pop(number % len(held))
         equals.begin()

@@ -2,7 +2,8 @@
 
 Text, bytes and large integers count once by value (their sharing is not kept in a snapshot), everything else once by
 identity. To find equal ones they are hashed and compared, which takes as long as they are: `Equals` remembers what an
-earlier walk has met, so that this is done once for each that a program makes, however often live values are counted.
+earlier walk has met of long ones, so that this is done once for each that a program makes, however often live values
+are counted.
 """
 
 from __future__ import annotations
@@ -74,16 +75,19 @@ def children(value: Value) -> Iterable[Value]:  # noqa: PLR0911 - one return for
     return (value.mapping,) if kind is DictView else ()
 
 
-BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))
-_FREE: Final = frozenset((type(None), bool, float))
-_LONG: Final = frozenset((int, str, bytes))
-
 # The host hashes integers modulo 2**61 - 1: a program can make many that a table has in one place. The tables that the
 # machine itself keeps know integers from here on by their bytes.
 HASHED_APART: Final = 1 << 60
 
 # Shorter ones are paid for, or nearly, by the slots that they lie in: each of those pays for itself.
 TWIN_BYTES: Final = 80
+
+# From here on it pays to remember what a value is equal to.
+LONG_BYTES: Final = 512
+
+BY_VALUE: Final = frozenset((int, str, bytes, Handle, Box, BuiltinValue))
+_FREE: Final = frozenset((type(None), bool, float))
+_LEAST, _MOST = -(1 << 63), 1 << 63  # integers between them are free of charge too
 
 
 def by_value(value: Value) -> object:
@@ -99,7 +103,7 @@ class Equals:
     They are kept until the next count, so that no identity is used twice.
 
     Attributes:
-        twins: bytes of those that equal an earlier one of this walk, but are another object.
+        twins: bytes of what has `TWIN_BYTES` and equals an earlier value of this walk, but is another object.
     """
 
     __slots__ = ("_keys", "_known", "_met", "_of", "twins")
@@ -142,24 +146,37 @@ def walk(
     Args:
         roots: where to begin.
         boxes: with them, the walk goes on inside of boxes.
-        equals: finds those of `TWIN_BYTES` and more that are equal; without it, this walk does it on its own.
+        equals: remembers which long values are equal, and counts twins.
     """
-    seen: dict[object, Value] = {}
+    seen: set[object] = set()  # identities, and keys of what is equal by value
+    texts: set[Value] = set()  # without keys: there may be many short ones
     work = list(roots)
     position = 0
     while position < len(work):
         value = work[position]
         position += 1
         kind = type(value)
-        if kind in _FREE or id(value) in seen:  # one that many slots share is looked at once, as long as it is
+        if kind in _FREE or (kind is int and _LEAST < value < _MOST):
             continue
-        seen[id(value)] = None
-        if kind in BY_VALUE:
-            if equals is not None and kind in _LONG and (size := size_of(value)) >= TWIN_BYTES:
-                if not equals.first(value, size):
-                    continue
-            elif seen.setdefault(by_value(value), value) is not value:
+        if kind is str and len(value) < 32 and (len(value) < 8 or value.isascii()):  # no twin, see `TWIN_BYTES`
+            if value in texts:
                 continue
+            texts.add(value)
+        elif id(value) in seen:  # one that many slots share is looked at once, as long as it is
+            continue
+        else:
+            seen.add(id(value))
+            if kind in BY_VALUE:
+                size = size_of(value)
+                if equals is not None and size >= LONG_BYTES:
+                    if not equals.first(value, size):
+                        continue
+                elif (key := by_value(value)) in seen:
+                    if equals is not None and size >= TWIN_BYTES:
+                        equals.twins += size
+                    continue
+                else:
+                    seen.add(key)
         yield value
         work.extend(children(value))
         if kind is Box and boxes is not None:
