@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Final
 
 from sojourn.vm.costs import SLOT, bytes_of_int, bytes_of_parts
+from sojourn.vm.crowds import refuse_crowds
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
@@ -68,6 +69,7 @@ def binary(run: Run, op: str, left: Value, right: Value, shown: str = "") -> Val
     if op == "|" and kind is dict and other is dict:
         run.allocate(56 + 3 * SLOT * (len(left) + len(right)))
         run.spend((len(left) + len(right)) >> 2)
+        refuse_crowds(run, left, right)
         return {**left, **right}
     if op in SET_OPERATORS and is_set_operation(left, right):
         return set_operation(run, op, left, right)

@@ -11,6 +11,7 @@ from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_member, less, truth
 from sojourn.vm.containers import need_narrow
 from sojourn.vm.costs import MEMBER, SLOT, bytes_of_int
+from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_c_int, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
@@ -320,6 +321,7 @@ def update_set(run: Run, target: SetValue, source: Value) -> None:
     for item in items_of(run, source):
         check_member(run, item)
         if item not in target.items:
+            refuse_crowd(run, target.items, item)
             run.allocate(MEMBER)
             target.items[item] = None
 

@@ -15,6 +15,7 @@ from sojourn.limits import MAX_MEMORY_BYTES, MAX_RANGE_BITS
 from sojourn.vm import snapshot as rows
 from sojourn.vm import values
 from sojourn.vm.compare import MAX_DEPTH, MAX_KEY_NODES
+from sojourn.vm.crowds import CROWD, crowd_of
 from sojourn.vm.iteration import MAX_ITER_DEPTH, classes_of, length_of
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.program import COMPUTED
@@ -179,7 +180,8 @@ class Cells:
         fields.update(zip(cell.names, self.all_bound(cell.values), strict=True))
 
     def _fill_set(self, cell: rows.SetCell, made: SetValue) -> None:
-        made.items.update(dict.fromkeys(self._key(ref) for ref in cell.items))
+        for ref in cell.items:
+            made.items[self._new_key(made.items, ref)] = None
         if len(made.items) != len(cell.items):
             raise SnapshotInvalid("a set has a member twice")
 
@@ -205,9 +207,15 @@ class Cells:
         if len(cell.keys) != len(cell.values):
             raise SnapshotInvalid("a dict has other keys than values")
         for key, value in zip(cell.keys, cell.values, strict=True):
-            made[self._key(key)] = self.bound(value)
+            made[self._new_key(made, key)] = self.bound(value)
         if len(made) != len(cell.keys):
             raise SnapshotInvalid("a dict has a key twice")
+
+    def _new_key(self, mapping: dict[Value, Value], ref: int) -> Value:
+        key = self._key(ref)
+        if len(mapping) >= CROWD and crowd_of(mapping, key) >= CROWD:
+            raise SnapshotInvalid("too many keys with one hash")
+        return key
 
     def _key(self, ref: int) -> Value:
         key = self.bound(ref)

@@ -12,6 +12,7 @@ from typing import Final
 
 from sojourn.vm.bounded import bounded
 from sojourn.vm.costs import MEMBER
+from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
 from sojourn.vm.state import Run
@@ -128,9 +129,12 @@ def set_of_view(run: Run, view: DictView) -> SetValue:
     run.spend(len(view.mapping) >> 3)
     if view.kind == ViewKind.KEYS:
         return SetValue(dict.fromkeys(view.mapping))
+    made: dict[Value, None] = {}
     for pair in view.mapping.items():
         check_key(run, pair)
-    return SetValue(dict.fromkeys(view.mapping.items()))
+        refuse_crowd(run, made, pair)
+        made[pair] = None
+    return SetValue(made)
 
 
 def _within(run: Run, left: SetValue, right: SetValue) -> bool:

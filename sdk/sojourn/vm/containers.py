@@ -5,6 +5,7 @@ from __future__ import annotations
 from sojourn.limits import MAX_RANGE_BITS
 from sojourn.vm.compare import check_key
 from sojourn.vm.costs import MEMBER, SLOT, size_of
+from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.dense import deleted
 from sojourn.vm.faults import Raised, item_help, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
@@ -47,6 +48,7 @@ def make_dict(run: Run, flat: list[Value]) -> dict[Value, Value]:
     result: dict[Value, Value] = {}
     for position in range(0, len(flat), 2):
         check_key(run, flat[position])
+        refuse_crowd(run, result, flat[position])
         result[flat[position]] = flat[position + 1]
     return result
 
@@ -187,6 +189,7 @@ def add_member(run: Run, target: SetValue, item: Value) -> None:
     """Add to a set; memory is paid for where the item is new."""
     check_key(run, item)
     if item not in target.items:
+        refuse_crowd(run, target.items, item)
         run.allocate(MEMBER)
         target.items[item] = None
 
@@ -245,6 +248,7 @@ def store_index(run: Run, container: Value, key: Value, value: Value) -> None:
     if kind is dict:
         check_key(run, key)
         if key not in container:
+            refuse_crowd(run, container, key)
             run.allocate(3 * SLOT)
         container[key] = value
     elif kind is list:

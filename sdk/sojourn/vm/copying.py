@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from sojourn.vm.compare import check_key
 from sojourn.vm.costs import TEXT_BYTES, size_of
+from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.faults import Raised
 from sojourn.vm.state import Run
 from sojourn.vm.values import (
@@ -119,6 +120,7 @@ class _Copier:
                 for key, item in original.items():
                     copied = self._reference(key)
                     check_key(self.run, copied)
+                    refuse_crowd(self.run, shell, copied)
                     shell[copied] = self._reference(item)
             else:
                 self._fill(original, shell)

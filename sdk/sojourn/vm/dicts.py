@@ -5,6 +5,7 @@ from __future__ import annotations
 from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_member
 from sojourn.vm.costs import SLOT
+from sojourn.vm.crowds import refuse_crowd, refuse_crowds
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.iteration import items_of, list_of
 from sojourn.vm.state import Run
@@ -18,6 +19,7 @@ def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
     if type(source) is dict:
         run.allocate(3 * SLOT * len(source))
         run.spend(len(source) >> 2)
+        refuse_crowds(run, target, source)
         target.update(source)
         return
     _update_by_pairs(run, target, source)
@@ -42,5 +44,6 @@ def _update_by_pairs(run: Run, target: dict[Value, Value], source: Value) -> Non
             )
         check_member(run, items[0])
         if items[0] not in target:
+            refuse_crowd(run, target, items[0])
             run.allocate(3 * SLOT)
         target[items[0]] = items[1]

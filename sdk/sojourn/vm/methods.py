@@ -9,6 +9,7 @@ from sojourn.vm.bounded import bounded
 from sojourn.vm.builtins import sort_list
 from sojourn.vm.compare import check_key, same
 from sojourn.vm.costs import SLOT, size_of
+from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.dense import deleted
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
@@ -175,6 +176,7 @@ def _dict_pop(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
 def _setdefault(run: Run, owner: dict[Value, Value], args: Arguments) -> Value:
     check_key(run, args[0])
     if args[0] not in owner:
+        refuse_crowd(run, owner, args[0])
         run.allocate(3 * SLOT)
         owner[args[0]] = args[1] if len(args) > 1 else None
     return owner[args[0]]

@@ -11,6 +11,7 @@ from typing import Final
 from sojourn.vm.bounded import bounded
 from sojourn.vm.compare import check_key, check_member, pay_members
 from sojourn.vm.costs import MEMBER
+from sojourn.vm.crowds import refuse_crowd, refuse_crowds
 from sojourn.vm.dense import removed
 from sojourn.vm.faults import key_error, refuse_box
 from sojourn.vm.iteration import items_of
@@ -49,6 +50,9 @@ SET_OPERATORS: Final[dict[str, Callable[[Members, Members], Members]]] = {
 }
 
 
+_GROWING: Final = (_union, _symmetric)
+
+
 def is_set_operation(left: Value, right: Value) -> bool:
     """Whether an operator of sets applies: two sets, or a view of keys or items and any iterable."""
     if type(left) is SetValue and type(right) is SetValue:
@@ -68,6 +72,8 @@ def _combined(run: Run, function: Callable[[Members, Members], Members], left: S
     run.spend(count >> 2)
     pay_members(run, left.items)
     pay_members(run, right.items)
+    if function in _GROWING:
+        refuse_crowds(run, left.items, right.items)
     return SetValue(function(left.items, right.items))
 
 
@@ -82,6 +88,7 @@ def _set_from(run: Run, value: Value) -> SetValue:
         for item in items_of(run, value):
             check_member(run, item)
             if item not in made.items:
+                refuse_crowd(run, made.items, item)
                 run.allocate(MEMBER)
                 made.items[item] = None
     return made
@@ -112,6 +119,7 @@ def _replace(owner: SetValue, members: Members) -> None:
 def _add(run: Run, owner: SetValue, args: Arguments) -> None:
     check_key(run, args[0])
     if args[0] not in owner.items:
+        refuse_crowd(run, owner.items, args[0])
         run.allocate(MEMBER)
         owner.items[args[0]] = None
 
