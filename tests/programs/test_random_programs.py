@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ def _generator() -> Any:
 
 
 GENERATOR = _generator()
+_COMPARED = re.compile(r"not supported between instances of '(\w+)' and '(\w+)'")
+
+
+def _either_way(result: Any) -> Any:
+    """A result in whose texts it makes no difference which of two values stood first in a comparison."""
+
+    def text(given: str) -> str:
+        return _COMPARED.sub(lambda found: " and ".join(sorted(found.groups())), given)
+
+    return result._replace(text=text(result.text), log=tuple(map(text, result.log)))
 
 
 @pytest.mark.timeout(86_400 if CAMPAIGN else 240)
@@ -54,5 +65,6 @@ def test_random_program_agrees_and_stops_anywhere(oracle: Any, seed: int) -> Non
         return  # text % values, which the limitations page lists; it stands where a wrong kind was drawn
     if result != expected:
         expected = oracle.on_cpython(source, methods_late=True)
-    assert result == expected
+    if result != expected:  # a sort of what a set holds compares in its order, which is another one here
+        assert _either_way(result) == _either_way(expected)
     assert oracle.stopping(program, oracle.sampled_stops(str(seed), fuel, 4)) == (result, state)

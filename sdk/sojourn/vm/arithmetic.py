@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
+from sojourn.vm.compare import pay_members
 from sojourn.vm.costs import SLOT, bytes_of_int, bytes_of_parts
 from sojourn.vm.crowds import refuse_crowds
 from sojourn.vm.dicts import update_dict
@@ -69,6 +70,7 @@ def binary(run: Run, op: str, left: Value, right: Value, shown: str = "") -> Val
     if op == "|" and kind is dict and other is dict:
         run.allocate(56 + 3 * SLOT * (len(left) + len(right)))
         run.spend((len(left) + len(right)) >> 2)
+        pay_members(run, right)
         refuse_crowds(run, left, right)
         return {**left, **right}
     if op in SET_OPERATORS and is_set_operation(left, right):

@@ -8,7 +8,7 @@ from typing import Final
 
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_member, less, truth
+from sojourn.vm.compare import check_key, less, truth
 from sojourn.vm.containers import need_narrow
 from sojourn.vm.costs import MEMBER, SLOT, bytes_of_int
 from sojourn.vm.crowds import refuse_crowd
@@ -319,7 +319,7 @@ def _set(run: Run, args: Arguments, _: Keywords) -> Value:
 def update_set(run: Run, target: SetValue, source: Value) -> None:
     """Add every item of `source`."""
     for item in items_of(run, source):
-        check_member(run, item)
+        check_key(run, item)
         if item not in target.items:
             refuse_crowd(run, target.items, item)
             run.allocate(MEMBER)

@@ -31,9 +31,9 @@ from sojourn.vm.values import (
 )
 
 __all__ = [
+    "LONG_KEY",
     "MAX_DEPTH",
     "check_key",
-    "check_member",
     "compare",
     "contains",
     "equal",
@@ -45,6 +45,7 @@ __all__ = [
 
 MAX_DEPTH: Final = 100  # of nested containers, where CPython's own limit depends on the stack of its caller
 MAX_KEY_NODES: Final = 1_024
+LONG_KEY: Final = 1_024  # characters
 
 _NUMBERS: Final = frozenset((bool, int, float))
 _SIZED: Final = frozenset((str, bytes, tuple, list, dict, range))
@@ -103,6 +104,7 @@ def _all_same(run: Run, left: Value, right: Value, depth: int) -> bool:
     if depth:
         run.spend(2)
     if type(left) is dict:
+        pay_members(run, left)
         return all(key in right and same(run, value, right[key], depth + 1) for key, value in left.items())
     return all(same(run, a, b, depth + 1) for a, b in zip(left, right, strict=True))
 
@@ -260,6 +262,8 @@ def check_key(run: Run, key: Value) -> None:
     if kind is str or kind in _NUMBERS:
         if kind is int:
             run.spend(key.bit_length() >> 12)
+        elif kind is str and len(key) >= LONG_KEY:  # an equal one that is another object is compared whole
+            run.spend(len(key) >> 10)
         return
     work, nodes, bits = [(key, 0)], 0, 0
     while work:
@@ -272,23 +276,23 @@ def check_key(run: Run, key: Value) -> None:
             work.extend((item, depth + 1) for item in value)
         elif kind is int:
             bits += value.bit_length()
+        elif kind is str or kind is bytes:
+            bits += len(value) << 2
         elif kind is Box:
             refuse_box("use as a key", value)
-        elif kind not in _NUMBERS and kind not in (str, bytes, Handle) and value is not None:
+        elif kind not in _NUMBERS and kind is not Handle and value is not None:
             raise Raised("TypeError", f"unhashable type: '{type_name(value)}'")
     run.spend((nodes >> 3) + (bits >> 12))
 
 
-def check_member(run: Run, key: Value) -> None:
-    """As `check_key`, where one instruction takes many: equal texts that are different objects are compared whole."""
-    check_key(run, key)
-    if type(key) is str or type(key) is bytes:
-        run.spend(len(key) >> 10)
-
-
 @bounded
 def pay_members(run: Run, members: Iterable[Value]) -> None:
-    """Pay for hashing again, in one instruction, what does not keep its hash: tuples and integers."""
+    """Pay for looking for many keys in one instruction: what does not keep its hash, and what is long to compare."""
     for key in members:
-        if type(key) is tuple or type(key) is int:
-            check_key(run, key)
+        pay_key(run, key)
+
+
+def pay_key(run: Run, key: Value) -> None:
+    """As `check_key`, for what is a key already."""
+    if type(key) is not str or len(key) >= LONG_KEY:
+        check_key(run, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_member
+from sojourn.vm.compare import check_key, pay_members
 from sojourn.vm.costs import SLOT
 from sojourn.vm.crowds import refuse_crowd, refuse_crowds
 from sojourn.vm.faults import Raised, refuse_box
@@ -19,6 +19,7 @@ def update_dict(run: Run, target: dict[Value, Value], source: Value) -> None:
     if type(source) is dict:
         run.allocate(3 * SLOT * len(source))
         run.spend(len(source) >> 2)
+        pay_members(run, source)
         refuse_crowds(run, target, source)
         target.update(source)
         return
@@ -42,7 +43,7 @@ def _update_by_pairs(run: Run, target: dict[Value, Value], source: Value) -> Non
                 "ValueError",
                 f"dictionary update sequence element #{position} has length {len(items)}; 2 is required",
             )
-        check_member(run, items[0])
+        check_key(run, items[0])
         if items[0] not in target:
             refuse_crowd(run, target, items[0])
             run.allocate(3 * SLOT)

@@ -10,7 +10,7 @@ from sojourn.vm.builtins import BUILTIN_FUNCTIONS
 from sojourn.vm.methods import BY_CLASS
 from sojourn.vm.op import BUILTINS, CONVERSIONS, METHODS, Op
 from sojourn.vm.projection.namespace import handler_of
-from sojourn.vm.projection.operators import NO_KEY, Operators
+from sojourn.vm.projection.operators import Operators
 from sojourn.vm.values import BuiltinValue, DictView, ViewKind
 
 __all__ = ["Methods"]
@@ -167,8 +167,7 @@ class Methods(Operators):
         if name == "get" and kind in "D?" and not self.generic and not wanted.names:
             if kind == "?":
                 self.guard(f"type({owner}) is not dict")
-            if kinds[0] not in _KEYS:
-                self.guard(NO_KEY.format(args[0]))
+            self.key(args[0], kinds[0])
             self.line(f"{self.temporary()} = {owner}.get({', '.join(args)})")
             self.replace(total + 1, self.temporary(), "?")
             return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from sojourn.vm.compare import LONG_KEY
 from sojourn.vm.op import EXCEPTIONS, Op
 from sojourn.vm.projection.kinds import PLAIN
 from sojourn.vm.projection.methods import Methods
-from sojourn.vm.projection.operators import NO_KEY
 from sojourn.vm.tables import ancestors
 
 __all__ = ["Objects"]
@@ -79,7 +79,7 @@ class Objects(Methods):
     def dictionary(self, count: int) -> None:
         names, kinds = self.top(2 * count)
         pairs = list(zip(names[::2], names[1::2], strict=True))
-        if all(kind in _KEYS for kind in kinds[::2]):
+        if all(self.free_key(key, kind) for key, kind in zip(names[::2], kinds[::2], strict=True)):
             self.take_memory(str(56 + 120 * count))
             self.line(f"{self.temporary()} = {{{', '.join(f'{k}: {v}' for k, v in pairs)}}}")
             self.replace(2 * count, self.temporary(), "D")
@@ -97,7 +97,8 @@ class Objects(Methods):
 
     def put(self) -> None:
         (target, key, value), (kind, key_kind, _) = self.top(3)
-        if kind == "D" and key_kind in _KEYS:
+        if kind == "D" and key_kind in _KEYS and not self.generic:
+            self.key(key, key_kind)
             self._put(target, key, value)
             self.drop(2)
         else:
@@ -125,8 +126,8 @@ class Objects(Methods):
         elif kind in "LT?" or (kind == "D" and key in "?SIFBN"):
             if kind == "?":
                 self.guard(f"type({o}) not in LDT")
-            if kind in "D?" and key not in _KEYS:
-                self.guard(NO_KEY.format(k))
+            if kind in "D?":
+                self.key(k, key)
             self.line(f"{t} = {o}[{k}]", self.before())  # what is not there, the stepper raises
             self.replace(2, t, "?")
         else:
@@ -136,6 +137,8 @@ class Objects(Methods):
         t = self.temporary()
         if kind in "D?" and key in _KEYS:
             test = f"{k} in {o}" if kind == "D" else f"type({o}) is dict and {k} in {o}"
+            if not self.free_key(k, key):
+                test = f"len({k}) < {LONG_KEY} and {test}"
         elif kind in "LT" and key == "I":
             test = f"-len({o}) <= {k} < len({o})"
         else:
@@ -152,8 +155,8 @@ class Objects(Methods):
         if self.generic or kind not in "LD?":
             self.slow(f"store_index(R, {o}, {k}, {value})", 3, None)
             return
-        if kind in "D?" and key not in _KEYS:
-            self.guard(NO_KEY.format(k))
+        if kind in "D?":
+            self.key(k, key)
         if kind == "L":
             self.line(f"{o}[{k}] = {value}", self.before())
         elif kind == "D":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from sojourn.vm.compare import LONG_KEY
 from sojourn.vm.op import BINARY, COMPARE, UNARY, Op, stack_effect
 from sojourn.vm.projection.kinds import NUMBERS, PLAIN
 from sojourn.vm.projection.writer import Writer
 
-__all__ = ["NO_KEY", "Operators"]
+__all__ = ["Operators"]
 
 DIGIT: Final = 1 << 30  # comparisons of integers below it are the host's fastest
 _SMALL: Final = f"-{DIGIT} < {{0}} < {DIGIT}"
@@ -16,7 +17,8 @@ _NOT_SMALL: Final = f"({{0}} > {DIGIT - 1} or {{0}} < {1 - DIGIT}) and not NLIM 
 _TOO_LARGE: Final = {1: f"{{0}} > {DIGIT - 1} and {{0}} >= LIM", -1: f"{{0}} < {1 - DIGIT} and {{0}} <= NLIM"}
 _ARITHMETIC: Final = frozenset((Op.BINARY, Op.INPLACE, Op.UNARY, Op.COMPARE))
 _KEYS: Final = frozenset("SIFBN")  # kinds that are keys of a dict without a look at them
-NO_KEY: Final = "type({0}) not in KEYS or (type({0}) is int and not NLIM < {0} < LIM)"  # hashing long ones is work
+_NO_KEY: Final = "type({0}) not in KEYS or (type({0}) is int and not NLIM < {0} < LIM)"  # hashing long ones is work
+_LONG: Final = f"len({{0}}) > {LONG_KEY - 1}"  # so is comparing them
 _CHECKS: Final = {"I": "type({0}) is not int", "F": "type({0}) is not float", "S": "type({0}) is not str"}
 
 
@@ -218,9 +220,20 @@ class Operators(Writer):
             return
         if ky == "?":
             self.guard(f"type({y}) is not dict")
-        if kx not in _KEYS:
-            self.guard(NO_KEY.format(x))
+        self.key(x, kx)
         self._tested(f"{x} {op} {y}", 2, fuse=fuse)
+
+    def key(self, name: str, kind: str) -> None:
+        """The stepper takes over where a key is none that can be looked for at no cost."""
+        if kind == "S":
+            if not self._short(name):
+                self.guard(_LONG.format(name))
+        elif kind not in _KEYS:
+            self.guard(f"{_NO_KEY.format(name)} or (type({name}) is str and {_LONG.format(name)})")
+
+    def free_key(self, name: str, kind: str) -> bool:
+        """Whether what is known of a key is enough to look for it at no cost."""
+        return kind in _KEYS and (kind != "S" or self._short(name))
 
     def _tested(self, text: str, count: int, *, fuse: bool) -> None:
         """A test without effects; not written yet where the branch behind it takes it."""
