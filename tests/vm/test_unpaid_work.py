@@ -452,3 +452,41 @@ def main():
     frame = machine.runs[0].frames[0]
     n = frame.locals[machine.program.codes[0].locals.index("n")]
     assert 0 < n <= (before - machine.fuel_left) // 900
+
+
+MANY_KEYS = {
+    "walk": ("{1 << 8_000_000: 1}", "for k in d:\n            pass", 1_900),
+    "walk over values": ("{1 << 8_000_000: 1}", "list(d.values())", 1_900),
+    "walk backwards": ("{1 << 8_000_000: 1}", "list(reversed(d.items()))", 1_900),
+    "walk over long tuples": ("{tuple([1] * 800): 1}", "for k in d.items():\n            pass", 100),
+    "walk over nested tuples": ("{(1, (2, 3)): k for k in range(9)}", "for k in d:\n            pass", 1),
+    "equal dicts": ("{1 << 8_000_000: 1}", "d == {**d}", 1_900),
+    "greatest view": ("{1: 1}", "max([d.items()] * 500)", 1_000),
+    "greatest set": ("{1: 1}", "max([set(d)] + [{2, 3}] * 500)", 500),
+    "pairs as members": ("{1: 1}", "set([(1, 2)] * 500)", 500),
+    "pairs as keys": ("{1: 1}", "dict([[1, 2]] * 500)", 500),
+    "tuples unpacked": ("{(k, 1): 1 for k in range(500)}", "{**d}", 500),
+}
+
+
+@pytest.mark.parametrize("projection", [False, True])
+@pytest.mark.parametrize("way", MANY_KEYS)
+def test_looking_for_many_keys_is_paid_for(kit: Any, way: str, projection: bool) -> None:
+    made, done, least = MANY_KEYS[way]
+    source = f"""
+@continuation
+def main():
+    d, n = {made}, 0
+    log.note("go")
+    while n < 100_000:
+        {done}
+        n += 1
+"""
+    program = kit.program_of(source)
+    machine = Machine.start(program, "main", [], bytes(32), 10**8, 20_000_000, projection=projection)
+    _to_note(machine, kit.Host())
+    before = machine.fuel_left
+    machine.run(30_000)
+    frame = machine.runs[0].frames[0]
+    n = frame.locals[machine.program.codes[0].locals.index("n")]
+    assert 0 < n <= (before - machine.fuel_left) // least

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from sojourn.vm.compare import pay_members
 from sojourn.vm.costs import SLOT, bytes_of_int, bytes_of_parts
 from sojourn.vm.crowds import refuse_crowds
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
+from sojourn.vm.keys import pay_members
 from sojourn.vm.sets import SET_OPERATORS, is_set_operation, set_operation
 from sojourn.vm.state import Run
 from sojourn.vm.values import Box, Handle, RecordValue, SetValue, Value, canonical_float, type_name

@@ -8,13 +8,14 @@ from typing import Final
 
 from sojourn.vm.arithmetic import binary
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_key, less, truth
+from sojourn.vm.compare import less, truth
 from sojourn.vm.containers import need_narrow
 from sojourn.vm.costs import MEMBER, SLOT, bytes_of_int
 from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, item_help, need_c_int, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, MAX_ITER_DEPTH, advance, items_of, list_of, make_iter, make_reversed
+from sojourn.vm.keys import check_member
 from sojourn.vm.op import BUILTINS
 from sojourn.vm.state import Run
 from sojourn.vm.text import ascii_of, float_of, format_by, int_of, repr_of, str_of
@@ -319,7 +320,7 @@ def _set(run: Run, args: Arguments, _: Keywords) -> Value:
 def update_set(run: Run, target: SetValue, source: Value) -> None:
     """Add every item of `source`."""
     for item in items_of(run, source):
-        check_key(run, item)
+        check_member(run, item)
         if item not in target.items:
             refuse_crowd(run, target.items, item)
             run.allocate(MEMBER)

@@ -14,9 +14,9 @@ from sojourn.errors import SnapshotInvalid
 from sojourn.limits import MAX_MEMORY_BYTES, MAX_RANGE_BITS
 from sojourn.vm import snapshot as rows
 from sojourn.vm import values
-from sojourn.vm.compare import MAX_DEPTH, MAX_KEY_NODES
 from sojourn.vm.crowds import CROWD, crowd_of
 from sojourn.vm.iteration import MAX_ITER_DEPTH, classes_of, length_of
+from sojourn.vm.keys import MAX_DEPTH, MAX_KEY_NODES
 from sojourn.vm.op import EXCEPTIONS
 from sojourn.vm.program import COMPUTED
 from sojourn.vm.reach import Code

@@ -7,7 +7,7 @@ refused. Inside containers a not-a-number equals itself, as one object does in C
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from sojourn.vm.bounded import bounded
@@ -15,6 +15,7 @@ from sojourn.vm.costs import MEMBER
 from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.iteration import items_of
+from sojourn.vm.keys import MAX_DEPTH, check_key, check_member, pay_members
 from sojourn.vm.state import Run
 from sojourn.vm.values import (
     Box,
@@ -31,21 +32,13 @@ from sojourn.vm.values import (
 )
 
 __all__ = [
-    "LONG_KEY",
-    "MAX_DEPTH",
-    "check_key",
     "compare",
     "contains",
     "equal",
     "less",
-    "pay_members",
     "same",
     "truth",
 ]
-
-MAX_DEPTH: Final = 100  # of nested containers, where CPython's own limit depends on the stack of its caller
-MAX_KEY_NODES: Final = 1_024
-LONG_KEY: Final = 1_024  # characters
 
 _NUMBERS: Final = frozenset((bool, int, float))
 _SIZED: Final = frozenset((str, bytes, tuple, list, dict, range))
@@ -128,19 +121,19 @@ def _sets(run: Run, left: Value, right: Value) -> tuple[SetValue, SetValue] | No
 def set_of_view(run: Run, view: DictView) -> SetValue:
     """The keys or items of a dict as a set."""
     run.allocate(56 + MEMBER * len(view.mapping))
-    run.spend(len(view.mapping) >> 3)
+    run.spend(2 + (len(view.mapping) >> 3))
     if view.kind == ViewKind.KEYS:
         return SetValue(dict.fromkeys(view.mapping))
     made: dict[Value, None] = {}
     for pair in view.mapping.items():
-        check_key(run, pair)
+        check_member(run, pair)
         refuse_crowd(run, made, pair)
         made[pair] = None
     return SetValue(made)
 
 
 def _within(run: Run, left: SetValue, right: SetValue) -> bool:
-    run.spend(len(left.items) >> 3)
+    run.spend(1 + (len(left.items) >> 3))
     pay_members(run, left.items)
     return all(item in right.items for item in left.items)
 
@@ -254,45 +247,3 @@ def _in_bytes(run: Run, container: bytes, value: Value) -> bool:
         return value in container
     refuse_box("compare", value)
     raise Raised("TypeError", f"a bytes-like object is required, not '{type_name(value)}'")
-
-
-def check_key(run: Run, key: Value) -> None:
-    """Raise TypeError unless `key` may be a key of a dict; nested tuples are bounded and paid for."""
-    kind = type(key)
-    if kind is str or kind in _NUMBERS:
-        if kind is int:
-            run.spend(key.bit_length() >> 12)
-        elif kind is str and len(key) >= LONG_KEY:  # an equal one that is another object is compared whole
-            run.spend(len(key) >> 10)
-        return
-    work, nodes, bits = [(key, 0)], 0, 0
-    while work:
-        value, depth = work.pop()
-        nodes += 1
-        kind = type(value)
-        if kind is tuple:
-            if depth > MAX_DEPTH or nodes + len(work) + len(value) > MAX_KEY_NODES:
-                raise Raised("ValueError", f"a key is a tuple nested too deep or of more than {MAX_KEY_NODES} values")
-            work.extend((item, depth + 1) for item in value)
-        elif kind is int:
-            bits += value.bit_length()
-        elif kind is str or kind is bytes:
-            bits += len(value) << 2
-        elif kind is Box:
-            refuse_box("use as a key", value)
-        elif kind not in _NUMBERS and kind is not Handle and value is not None:
-            raise Raised("TypeError", f"unhashable type: '{type_name(value)}'")
-    run.spend((nodes >> 3) + (bits >> 12))
-
-
-@bounded
-def pay_members(run: Run, members: Iterable[Value]) -> None:
-    """Pay for looking for many keys in one instruction: what does not keep its hash, and what is long to compare."""
-    for key in members:
-        pay_key(run, key)
-
-
-def pay_key(run: Run, key: Value) -> None:
-    """As `check_key`, for what is a key already."""
-    if type(key) is not str or len(key) >= LONG_KEY:
-        check_key(run, key)

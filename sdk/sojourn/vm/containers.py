@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sojourn.limits import MAX_RANGE_BITS
-from sojourn.vm.compare import check_key
 from sojourn.vm.costs import MEMBER, SLOT, size_of
 from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.dense import deleted
 from sojourn.vm.faults import Raised, item_help, key_error, need_index, no_operation, refuse_box
 from sojourn.vm.iteration import END, advance, items_of, list_of, make_iter
+from sojourn.vm.keys import check_key
 from sojourn.vm.state import Run
 from sojourn.vm.values import Box, DictView, ExcValue, Handle, Iter, RecordValue, SetValue, Value, type_name
 
@@ -212,6 +212,7 @@ def extend(run: Run, what: str, target: Value, source: Value, callee: str) -> No
         target.extend(_spread(run, source, f"Value after * must be an iterable, not {type_name(source)}"))
     elif what == "set" and type(target) is SetValue:
         for item in items_of(run, source):
+            run.spend(type(item) is tuple)  # as `check_member`
             add_member(run, target, item)
     elif type(target) is dict and what in ("dict", "keywords"):
         if type(source) is not dict:
@@ -224,6 +225,7 @@ def extend(run: Run, what: str, target: Value, source: Value, callee: str) -> No
                 raise Raised("TypeError", "keywords must be strings")
             if what == "keywords" and key in target:
                 raise Raised("TypeError", f"{callee}() got multiple values for keyword argument '{key}'")
+            run.spend(type(key) is tuple)
             store_index(run, target, key, value)
     elif what == "arguments" and type(target) is list:
         message = f"{callee}() argument after * must be an iterable, not {type_name(source)}"

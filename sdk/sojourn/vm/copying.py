@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, Literal
 
-from sojourn.vm.compare import check_key
 from sojourn.vm.costs import TEXT_BYTES, size_of
 from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.faults import Raised
+from sojourn.vm.keys import check_key
 from sojourn.vm.state import Run
 from sojourn.vm.values import (
     Box,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_key, pay_members
 from sojourn.vm.costs import SLOT
 from sojourn.vm.crowds import refuse_crowd, refuse_crowds
 from sojourn.vm.faults import Raised, refuse_box
 from sojourn.vm.iteration import items_of, list_of
+from sojourn.vm.keys import check_member, pay_members
 from sojourn.vm.state import Run
 from sojourn.vm.values import Value
 
@@ -43,7 +43,8 @@ def _update_by_pairs(run: Run, target: dict[Value, Value], source: Value) -> Non
                 "ValueError",
                 f"dictionary update sequence element #{position} has length {len(items)}; 2 is required",
             )
-        check_key(run, items[0])
+        run.spend(1)
+        check_member(run, items[0])
         if items[0] not in target:
             refuse_crowd(run, target, items[0])
             run.allocate(3 * SLOT)

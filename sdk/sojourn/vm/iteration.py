@@ -8,6 +8,7 @@ from typing import Final
 from sojourn.vm.bounded import bounded
 from sojourn.vm.costs import SLOT, size_of
 from sojourn.vm.faults import Raised, no_operation, refuse_box
+from sojourn.vm.keys import pay_walk
 from sojourn.vm.state import Run
 from sojourn.vm.values import (
     Box,
@@ -67,6 +68,7 @@ def make_iter(run: Run, value: Value) -> Iter:
     if kind is DictView:
         run.allocate(2 * 56 + SLOT * len(value.mapping))
         run.spend(len(value.mapping) >> 3)
+        pay_walk(run, value.mapping)
         return Iter(IterKind.DICT, _VIEWS[value.kind], value, tuple(value.mapping))
     if kind in _SEQUENCES:
         made = Iter(IterKind.SEQUENCE, _SEQUENCES[kind], value)
@@ -95,6 +97,7 @@ def make_reversed(run: Run, value: Value) -> Iter:
         view = value if kind is DictView else DictView(ViewKind.KEYS, value)
         run.allocate(3 * 56 + SLOT * len(view.mapping))
         run.spend(len(view.mapping) >> 3)
+        pay_walk(run, view.mapping)
         shown = _VIEWS[view.kind].replace("dict_", "dict_reverse")
         return Iter(IterKind.DICT, shown, view, tuple(reversed(view.mapping)))
     refuse_box("iterate over", value)

@@ -7,13 +7,14 @@ from typing import Final
 
 from sojourn.vm.bounded import bounded
 from sojourn.vm.builtins import sort_list
-from sojourn.vm.compare import check_key, same
+from sojourn.vm.compare import same
 from sojourn.vm.costs import SLOT, size_of
 from sojourn.vm.crowds import refuse_crowd
 from sojourn.vm.dense import deleted
 from sojourn.vm.dicts import update_dict
 from sojourn.vm.faults import Raised, key_error, no_operation, refuse_box
 from sojourn.vm.iteration import list_of
+from sojourn.vm.keys import check_key
 from sojourn.vm.op import METHODS
 from sojourn.vm.sets import SET_METHODS, disjoint
 from sojourn.vm.state import Run

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Final
 
 from sojourn.vm.bounded import bounded
-from sojourn.vm.compare import check_key, pay_members
 from sojourn.vm.costs import MEMBER
 from sojourn.vm.crowds import refuse_crowd, refuse_crowds
 from sojourn.vm.dense import removed
 from sojourn.vm.faults import key_error, refuse_box
 from sojourn.vm.iteration import items_of
+from sojourn.vm.keys import check_key, check_member, pay_members
 from sojourn.vm.state import Run
 from sojourn.vm.values import Box, DictView, SetValue, Value, ViewKind
 
@@ -86,7 +86,7 @@ def _set_from(run: Run, value: Value) -> SetValue:
     made = SetValue({})
     with run.making(made):
         for item in items_of(run, value):
-            check_key(run, item)
+            check_member(run, item)
             if item not in made.items:
                 refuse_crowd(run, made.items, item)
                 run.allocate(MEMBER)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from sojourn.vm.compare import MAX_DEPTH
 from sojourn.vm.costs import SLOT, bytes_of_text
 from sojourn.vm.faults import Raised, item_help, no_operation, refuse_box
 from sojourn.vm.formats import MAX_DIGITS, MAX_WIDTH, check_format
+from sojourn.vm.keys import MAX_DEPTH
 from sojourn.vm.state import Run
 from sojourn.vm.values import Box, DictView, ExcValue, SetValue, Value, ViewKind, canonical_float, type_name
 

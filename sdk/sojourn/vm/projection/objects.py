@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sojourn.vm.compare import LONG_KEY
+from sojourn.vm.keys import LONG_KEY
 from sojourn.vm.op import EXCEPTIONS, Op
 from sojourn.vm.projection.kinds import PLAIN
 from sojourn.vm.projection.methods import Methods

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sojourn.vm.compare import LONG_KEY
+from sojourn.vm.keys import LONG_KEY
 from sojourn.vm.op import BINARY, COMPARE, UNARY, Op, stack_effect
 from sojourn.vm.projection.kinds import NUMBERS, PLAIN
 from sojourn.vm.projection.writer import Writer
