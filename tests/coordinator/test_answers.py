@@ -169,7 +169,7 @@ async def test_two_different_answers_at_once_commit_one(world) -> None:
 
 async def test_after_the_close_a_late_answer_is_told_so(world, wait_for_end) -> None:
     async with world.serving() as (coordinator, links):
-        job, envelopes = await open_round(world, coordinator, links, deadline_ms=400, quorum=2)
+        job, envelopes = await open_round(world, coordinator, links, deadline_ms=2_000, quorum=2)
         answers = [hand.prepare(coordinator, envelope) for hand, envelope in zip(world.hands, envelopes, strict=True)]
         for hand, answer in list(zip(world.hands, answers, strict=True))[:2]:
             assert isinstance(await hand.offer(coordinator, answer), Committed)
