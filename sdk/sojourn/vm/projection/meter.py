@@ -222,7 +222,7 @@ class Meter(Run):
         """Hand the counters back to the run."""
         run.fuel = self.floor + self.cells[0].cell_contents
         run.memory = self.cells[1].cell_contents
-        run.equals = self.equals
+        run.equals, self.equals = self.equals, None
         self.frames, self.boxes = [], {}
 
     def _live(self) -> int:
