@@ -490,3 +490,38 @@ def main():
     frame = machine.runs[0].frames[0]
     n = frame.locals[machine.program.codes[0].locals.index("n")]
     assert 0 < n <= (before - machine.fuel_left) // least
+
+
+@pytest.mark.parametrize("projection", [False, True])
+def test_a_count_of_live_values_pays_for_slots_that_hold_nothing(kit: Any, projection: bool) -> None:
+    """Frames are paid for in memory, but each count of the live values looks at all of their slots again."""
+    names = " = ".join(f"a{i}" for i in range(200))
+    source = f"""
+def deep(n):
+    {names} = None
+    if n:
+        return deep(n - 1)
+    log.note("go")
+    x, n = [], 0
+    while n < 100_000:
+        x = [n]
+        y = [x]
+        n += 1
+    return 0
+
+@continuation
+def main():
+    return deep(99)
+"""
+    program = kit.program_of(source)
+    code = next(code for code in program.codes if code.name == "deep")
+    frames = 100 * (200 + 40 * (len(code.locals) + code.most))
+    machine = Machine.start(program, "main", [], bytes(32), 10**8, frames + 1_500, projection=projection)
+    _to_note(machine, kit.Host())
+    before = machine.fuel_left
+    machine.run(50_000)
+    frame = machine.runs[0].frames[-1]
+    n = frame.locals[machine.program.codes[frame.function].locals.index("n")]
+    counts = n * 200 // 1_500  # each round makes two lists of some 100 bytes
+    assert 0 < n < 40_000
+    assert before - machine.fuel_left >= counts * (frames >> 10)

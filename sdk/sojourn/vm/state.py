@@ -140,6 +140,7 @@ class Run:
     def _live(self) -> int:
         """Cost of the live values. The work is paid for by the slots looked at, whatever lies in them."""
         total = sum(self.frame_bytes(frame.function) for frame in self.frames)
+        self.spend(total >> 10)  # slots of frames that hold nothing are looked at too
         work = 0
         if self.equals is None:
             self.equals = Equals()
